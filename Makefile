@@ -1,0 +1,39 @@
+# The menu. `make` alone prints it.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench fmt lint docs
+
+help: ## print this menu
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install what is missing: PostgreSQL server binaries, a C compiler, the Rust toolchain
+	@bash .ci/setup
+
+demo: setup ## see it work: a private PostgreSQL, three tenants, pages on http://127.0.0.1:8080
+	$(CARGO) run --release --locked -- demo
+
+test: setup ## everything that must hold before a change is pushed: format, lints, docs, tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	@# The advisories need a database from the network, so they are left to `make lint`.
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
+	else echo 'cargo-deny is not installed: licences and sources are not checked'; fi
+	$(CARGO) test --locked
+
+bench: setup ## measure latency, throughput and memory on this machine
+	$(CARGO) run --release --locked -- bench
+
+fmt: ## format the sources
+	$(CARGO) fmt
+
+lint: setup ## clippy, and licences, sources and advisories where cargo-deny is installed
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo 'cargo-deny is not installed: cargo install --locked cargo-deny'; fi
+
+docs: ## build the API documentation and say where it is
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	@echo "$(CURDIR)/target/doc/tidings/index.html"

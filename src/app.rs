@@ -1,0 +1,263 @@
+//! Builds the parts, owns every task, and ends them in order.
+//!
+//! Shutdown: not ready → no new connections → `bye` to every stream and socket → drain to the deadline → end.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::NoTls;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::{AuthConfigError, KeysError, Verifier, VerifierConfig};
+use crate::config::{self, Config};
+use crate::http::connections::{ConnectionLimits, Connections};
+use crate::http::serve::{self, SocketSettings};
+use crate::http::{self, State};
+use crate::listener::{ListenError, Listener, Session, Settings};
+use crate::metrics::Metrics;
+use crate::migrate::{MigrateError, migrate};
+use crate::replay::Log;
+use crate::ring::Bounds;
+use crate::router::Router;
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No database is configured.
+    #[error("no database is configured")]
+    NoDatabase,
+    /// The connection string cannot be used.
+    #[error("database.url cannot be read: {0}")]
+    DatabaseUrl(String),
+    /// Neither a secret nor a JWKS.
+    #[error("no key to verify tokens with is configured")]
+    NoKey,
+    /// The pool could not be made.
+    #[error("the connection pool cannot be made: {0}")]
+    Pool(#[from] deadpool_postgres::BuildError),
+    /// Migrations failed.
+    #[error("{0}")]
+    Migrate(#[from] MigrateError),
+    /// The first listening connection failed.
+    #[error("{0}")]
+    Listen(#[from] ListenError),
+    /// The settings of `[auth]` do not work.
+    #[error("{0}")]
+    Auth(#[from] AuthConfigError),
+    /// The JWKS could not be loaded.
+    #[error("{0}")]
+    Keys(#[from] KeysError),
+    /// The address could not be bound.
+    #[error("{0} cannot be listened on: {1}")]
+    Bind(SocketAddr, std::io::Error),
+}
+
+impl StartError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoDatabase => "set DATABASE_URL or database.url, or try `tidings demo`".into(),
+            Self::DatabaseUrl(_) => "write it as postgresql://user:password@host:5432/database?sslmode=disable".into(),
+            Self::NoKey => "set auth.secret (openssl rand -base64 48) or auth.jwks".into(),
+            Self::Migrate(error) => return error.hint(),
+            Self::Listen(error) => error.hint().into(),
+            Self::Bind(..) => "another process may hold the address: choose one with http.listen".into(),
+            Self::Pool(_) | Self::Auth(_) | Self::Keys(_) => return None,
+        })
+    }
+}
+
+/// A bridge that is connected and bound, and not serving yet.
+pub struct App {
+    listener: Listener,
+    session: Session,
+    socket: TcpListener,
+    address: SocketAddr,
+    state: Arc<State>,
+    verifier: Arc<Verifier>,
+    sockets: SocketSettings,
+    retention: Duration,
+    drain: Duration,
+}
+
+/// The connection string as the driver wants it.
+pub fn postgres_config(config: &Config) -> Result<tokio_postgres::Config, StartError> {
+    if config.database.url.is_empty() {
+        return Err(StartError::NoDatabase);
+    }
+    let mut postgres = tokio_postgres::Config::from_str(config.database.url.expose())
+        // The driver's message names the option or part that is wrong, never a password.
+        .map_err(|error| StartError::DatabaseUrl(std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| cause.to_string())))?;
+    if postgres.get_application_name().is_none() {
+        postgres.application_name("tidings");
+    }
+    postgres.connect_timeout(config.listener.connect_timeout);
+    Ok(postgres)
+}
+
+/// Connections for everything but listening.
+pub fn pool(config: &Config) -> Result<Pool, StartError> {
+    let mut postgres = postgres_config(config)?;
+    let limit = format!("-c statement_timeout={} -c timezone=UTC", config.database.statement_timeout.as_millis());
+    let options = postgres.get_options().map_or_else(|| limit.clone(), |options| format!("{options} {limit}"));
+    postgres.options(options);
+    let manager = Manager::from_config(postgres, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let wait = Some(config.listener.connect_timeout);
+    let builder = Pool::builder(manager).max_size(config.database.pool_size).runtime(Runtime::Tokio1);
+    Ok(builder.wait_timeout(wait).create_timeout(wait).recycle_timeout(wait).build()?)
+}
+
+/// The settings of `[auth]` as the verifier wants them.
+pub fn verifier_config(auth: &config::Auth) -> VerifierConfig {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    VerifierConfig {
+        secret: some(auth.secret.expose()),
+        previous_secret: some(auth.previous_secret.expose()),
+        jwks: some(&auth.jwks),
+        jwks_refresh: auth.jwks_refresh,
+        algorithms: auth.algorithms.clone(),
+        issuer: some(&auth.issuer),
+        audience: some(&auth.audience),
+        leeway: auth.leeway,
+        sub_claim: auth.sub_claim.clone(),
+        tenant_claim: auth.tenant_claim.clone(),
+        role_claim: auth.role_claim.clone(),
+        events_claim: auth.events_claim.clone(),
+    }
+}
+
+/// Rings with the configured bounds.
+pub fn router(config: &Config) -> Arc<Router> {
+    let bounds = Bounds { events_max: config.ring.events_max, bytes_max: config.ring.bytes_max };
+    Arc::new(Router::new(bounds, config.ring.idle_after))
+}
+
+/// A listener that feeds `router`.
+pub fn listener(config: &Config, log: Log, router: Arc<Router>, metrics: Arc<Metrics>) -> Result<Listener, StartError> {
+    let config::Listener { checkpoint_every, checkpoint_timeout, connect_timeout, backoff_min, backoff_max } = config.listener.clone();
+    let settings = Settings { checkpoint_every, checkpoint_timeout, connect_timeout, backoff_min, backoff_max };
+    let bridge = format!("{:016x}", rand::random::<u64>());
+    Ok(Listener::new(settings, postgres_config(config)?, log, router, metrics, bridge))
+}
+
+impl App {
+    /// Connects, migrates, loads keys and binds. Fails at the first thing that does not work.
+    pub async fn build(config: &Config) -> Result<Self, StartError> {
+        if config.auth.secret.is_empty() && config.auth.jwks.is_empty() {
+            return Err(StartError::NoKey);
+        }
+        let verifier = Arc::new(Verifier::new(&verifier_config(&config.auth))?);
+        verifier.load_keys().await?;
+        let socket = TcpListener::bind(config.http.listen).await.map_err(|e| StartError::Bind(config.http.listen, e))?;
+        let address = socket.local_addr().map_err(|e| StartError::Bind(config.http.listen, e))?;
+        if config.database.migrate {
+            migrate(&postgres_config(config)?, false).await?;
+        }
+        let metrics = Arc::new(Metrics::default());
+        let log = Log::new(pool(config)?, config.limits.replays);
+        let router = router(config);
+        let listener = listener(config, log.clone(), router.clone(), metrics.clone())?;
+        let session = listener.connect().await?;
+        let limits = ConnectionLimits {
+            total: config.limits.connections,
+            per_tenant: config.limits.connections_per_tenant,
+            per_user: config.limits.connections_per_user,
+        };
+        let state = Arc::new(State {
+            connections: Arc::new(Connections::new(limits, metrics.clone())),
+            health: listener.health(),
+            drain: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            settings: http_settings(config),
+            verifier: verifier.clone(),
+            router,
+            log,
+            metrics,
+        });
+        let sockets = SocketSettings {
+            header_timeout: config.http.header_timeout,
+            write_timeout: config.http.write_timeout,
+            connections: config.limits.connections,
+        };
+        let (retention, drain) = (config.log.retention, config.shutdown.drain);
+        Ok(Self { listener, session, socket, address, state, verifier, sockets, retention, drain })
+    }
+
+    /// Where it is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let Self { listener, session, socket, state, verifier, sockets, retention, drain, .. } = self;
+        let (tasks, stop, kill) = (state.tasks.clone(), state.drain.clone(), CancellationToken::new());
+        let background = TaskTracker::new();
+        background.spawn(listener.run(session, kill.clone()));
+        background.spawn(retain(state.clone(), retention, kill.clone()));
+        background.spawn({
+            let kill = kill.clone();
+            async move { verifier.keep_fresh(kill).await }
+        });
+        let routes = http::routes(state.clone());
+        let origins = state.settings.origins.clone();
+        tasks.spawn(serve::accept(socket, routes, origins, sockets, tasks.clone(), stop.clone(), kill.clone()));
+
+        shutdown.await;
+        tracing::info!(drain_s = drain.as_secs(), "draining");
+        stop.cancel();
+        state.connections.drain();
+        tasks.close();
+        if timeout(drain, tasks.wait()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), "the drain's time is over; what is left is closed");
+        }
+        kill.cancel();
+        background.close();
+        background.wait().await;
+        // Connections end by the same token; a moment lets them.
+        let _ = timeout(Duration::from_secs(1), tasks.wait()).await;
+    }
+}
+
+fn http_settings(config: &Config) -> http::Settings {
+    http::Settings {
+        origins: config.http.origins.clone().into(),
+        heartbeat: config.http.heartbeat,
+        write_timeout: config.http.write_timeout,
+        request_bytes_max: config.http.request_bytes_max,
+        retry_min: config.http.retry_min,
+        retry_max: config.http.retry_max,
+        drain: config.shutdown.drain,
+        slow_after: config.limits.slow_after,
+        subscriptions_max: config.limits.subscriptions_per_connection,
+        query_token: config.auth.query_token,
+        verifier: verifier_config(&config.auth),
+    }
+}
+
+/// Moves the log's ring of partitions on. Every instance tries; one succeeds.
+async fn retain(state: Arc<State>, retention: Duration, cancel: CancellationToken) {
+    let every = (retention / 60).clamp(Duration::from_secs(1), Duration::from_secs(300));
+    while cancel.run_until_cancelled(sleep(every.mul_f64(0.5 + rand::random::<f64>()))).await.is_some() {
+        match rotate(&state.log, retention).await {
+            Ok(true) => {
+                state.metrics.rotations.inc();
+                tracing::info!("the oldest partition of the log was emptied");
+            }
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "retention will try again"),
+        }
+    }
+}
+
+async fn rotate(log: &Log, retention: Duration) -> Result<bool, crate::replay::LogError> {
+    let client = log.pool().get().await?;
+    let row = client.query_one("select tidings._rotate(make_interval(secs => $1))", &[&retention.as_secs_f64()]).await?;
+    Ok(row.get(0))
+}

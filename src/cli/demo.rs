@@ -1,0 +1,158 @@
+//! `tidings demo`: everything at once, with nothing but PostgreSQL installed.
+//!
+//! Place: beside `serve`, whose server it runs. Around it: a private database unless one is given, the reference tables,
+//! the watched tables of `triggers/`, three tenants, and traffic that looks like people at work.
+//!
+//! Invariant: a private database is gone afterwards, however the demo ends; one that was given keeps its rows.
+
+mod seed;
+mod traffic;
+mod welcome;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, NoTls};
+use tokio_util::sync::CancellationToken;
+
+use super::signals::Signals;
+use super::{Failure, database, say, triggers};
+use crate::app::{self, App};
+use crate::config::{Config, Secret};
+use crate::migrate::migrate;
+use crate::private_postgres::{Options, PrivatePostgres};
+
+const EXAMPLES: &str = "Examples:
+  tidings demo                                       on 127.0.0.1:8080, with a database of its own
+  tidings demo --listen 127.0.0.1:0                  on a free port
+  DATABASE_URL=postgres://… tidings demo             in a database that exists; creates the reference tables there
+
+Ctrl-C ends it and removes what it made; rows in a database that was given stay.";
+
+/// The private server's database.
+const DATABASE: &str = "demo";
+/// The person in front of the demo has pressed ctrl-c and waits: clients are told to leave within this.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// What is watched, in the order of the folder.
+const WATCHED: [(&str, &str); 3] = [
+    ("triggers/chat_sessions.sql", include_str!("../../triggers/chat_sessions.sql")),
+    ("triggers/documents.sql", include_str!("../../triggers/documents.sql")),
+    ("triggers/notifications.sql", include_str!("../../triggers/notifications.sql")),
+];
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Address and port; short for --set http.listen=…
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) listen: Option<String>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the port is taken, or a database or the server cannot be started; nothing is left behind then.
+pub async fn run(_args: Args, mut config: Config) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    let (mut first, mut second) = (Signals::listen()?, Signals::listen()?);
+    refuse_taken_port(&config)?;
+    config.shutdown.drain = config.shutdown.drain.min(DRAIN_MAX);
+    if config.auth.secret.is_empty() {
+        config.auth.secret = Secret::new(format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()));
+    }
+    let private = start_database(&mut config).await?;
+    // Woken by: the end of the demo, after the first signal · a second signal. A private server that is dropped here is
+    // ended at once, and its directory removed.
+    let outcome = tokio::select! {
+        outcome = show(&config, private.as_ref(), started, first.next()) => outcome,
+        () = second.second() => Err(Failure::new("ended by a second signal")),
+    };
+    let Some(private) = private else {
+        outcome?;
+        return say("demo ended; the tables and rows it made are still in the database");
+    };
+    private.stop().await?;
+    outcome?;
+    say("demo ended, nothing left behind")
+}
+
+/// Asked first, because everything else takes a second and prints nothing.
+fn refuse_taken_port(config: &Config) -> Result<(), Failure> {
+    match std::net::TcpListener::bind(config.http.listen) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let failure = Failure::new(format!("{} is in use", config.http.listen));
+            Err(failure.with_hint("tidings demo --listen 127.0.0.1:0 takes a free port"))
+        }
+        // Anything else the server will say better.
+        _ => Ok(()),
+    }
+}
+
+/// A private server, or none where a database is configured already.
+async fn start_database(config: &mut Config) -> Result<Option<PrivatePostgres>, Failure> {
+    if !config.database.url.is_empty() {
+        say("using the database that is configured; its reference tables and tenants stay when the demo ends")?;
+        return Ok(None);
+    }
+    let private = PrivatePostgres::start(Options::default()).await?;
+    config.database.url = Secret::new(private.url("postgres"));
+    with_client(&database(config)?, async |client| Ok(client.batch_execute("create database demo").await?)).await?;
+    config.database.url = Secret::new(private.url(DATABASE));
+    Ok(Some(private))
+}
+
+/// Prepares, serves, and lets things happen until `ended`.
+async fn show(
+    config: &Config,
+    private: Option<&PrivatePostgres>,
+    started: Instant,
+    ended: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let postgres = database(config)?;
+    migrate(&postgres, true).await?;
+    with_client(&postgres, async |client| {
+        for (name, sql) in WATCHED {
+            triggers::apply(client, name, sql).await?;
+        }
+        seed::tenants(client).await
+    })
+    .await?;
+    let app = App::build(config).await?;
+    let pool = app::pool(config)?;
+    let welcome =
+        welcome::text(config, app.address(), &pool, private.map(|private| private.psql_hint(DATABASE))).await?;
+    say(&format!("{welcome}\n\nready after {:.1} s; ctrl-c ends it", started.elapsed().as_secs_f64()))?;
+    let stop = CancellationToken::new();
+    let until = async {
+        ended.await;
+        // Ignored: with stdout closed there is nobody to tell.
+        let _ = say("\nending: telling clients, stopping the database");
+        stop.cancel();
+    };
+    let cancelled = stop.clone();
+    tokio::join!(
+        until,
+        stop.run_until_cancelled(traffic::run(&pool)),
+        app.run(async move { cancelled.cancelled().await })
+    );
+    Ok(())
+}
+
+/// Lends a connection that lives as long as the work.
+async fn with_client<T>(
+    postgres: &tokio_postgres::Config,
+    work: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (mut client, connection) = postgres.connect(NoTls).await?;
+    // Woken by: the work · the end of the connection, with its reason. What was done counts.
+    tokio::select! {
+        biased;
+        done = work(&mut client) => done,
+        ended = connection => {
+            ended?;
+            Err(Failure::new("the database closed the connection"))
+        }
+    }
+}

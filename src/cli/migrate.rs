@@ -1,0 +1,40 @@
+//! `tidings migrate`: the schema, and on request the reference application.
+
+use std::process::ExitCode;
+
+use super::{Failure, database, say};
+use crate::config::Config;
+use crate::migrate::migrate;
+
+const EXAMPLES: &str = "Examples:
+  DATABASE_URL=postgres://owner@host/app tidings migrate
+  DATABASE_URL=postgres://owner@host/new tidings migrate --app
+
+Safe to repeat, and from several machines at once. Nothing outside of schema tidings is touched without --app.";
+
+/// Arguments of `migrate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Create the reference tables and functions too: documents, notifications, chats (schemas public and tidings_app)
+    #[arg(long)]
+    app: bool,
+    /// Print the applied migrations as a JSON list
+    #[arg(long)]
+    json: bool,
+}
+
+/// Applies what is missing and prints the names.
+///
+/// # Errors
+/// See [`crate::migrate::MigrateError`].
+pub async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+    let applied = migrate(&database(config)?, args.app).await?;
+    if args.json {
+        return say(&serde_json::Value::from(applied).to_string());
+    }
+    if applied.is_empty() {
+        return say("the schema is up to date");
+    }
+    say(&applied.iter().map(|name| format!("applied {name}")).collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,276 @@
+//! The settings of a process, read once at start and never changed afterwards.
+//!
+//! `config.toml` at the repository root is the manual and, compiled in, the lowest of four layers: defaults,
+//! file, environment, flags (`layers`). The merged values become the structs below (`value`) and are
+//! checked against each other (`check`). Every value remembers where it came from, so that a refusal can
+//! name the line or the variable, and `config show` can say why a setting is what it is.
+//!
+//! Invariant: `config.toml` is complete, neither more nor less than the structs (`config_toml_is_complete`).
+//!
+//! Why not serde: it reports the first thing it trips over, in the words of Rust types, and has forgotten by then
+//! whether the value came from a file or from a variable.
+
+mod check;
+mod error;
+mod layers;
+mod secret;
+mod spelling;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, time::Duration};
+
+pub use error::ConfigError;
+pub use layers::Source;
+pub use secret::Secret;
+
+use layers::Settings;
+
+/// The compiled-in `config.toml`: every key with its meaning and default.
+const MANUAL: &str = include_str!("../config.toml");
+
+/// Declares each section once: as a struct, as a field of [`Config`], and as a row of [`SECTIONS`].
+macro_rules! sections {
+    ($($(#[$doc:meta])* $section:ident: $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty,)* })*) => {
+        /// Everything that can be set, checked. One field per section of `config.toml`.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config { $($(#[$doc])* pub $section: $name,)* }
+
+        $($(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name { $($(#[$key_doc])* pub $key: $type,)* })*
+
+        /// Sections and their keys, in the order of the manual.
+        const SECTIONS: &[(&str, &[&str])] = &[$((stringify!($section), &[$(stringify!($key)),*])),*];
+
+        impl Config {
+            fn read(settings: &Settings) -> Result<Self, ConfigError> {
+                Ok(Self {
+                    $($section: $name {
+                        $($key: settings.read(concat!(stringify!($section), ".", stringify!($key)))?,)*
+                    },)*
+                })
+            }
+        }
+    };
+}
+
+sections! {
+    /// Where PostgreSQL is and how it is used.
+    database: Database {
+        /// Connection string; empty when not set.
+        url: Secret,
+        /// Connections for the log, without the listener's.
+        pool_size: usize,
+        /// After this the server cancels a statement of ours.
+        statement_timeout: Duration,
+        /// Whether `serve` applies pending migrations at start.
+        migrate: bool,
+    }
+
+    /// The listening connection.
+    listener: Listener {
+        /// Interval between checkpoints.
+        checkpoint_every: Duration,
+        /// Without an answer for this long the connection is dead; longer than `checkpoint_every`.
+        checkpoint_timeout: Duration,
+        /// Limit for one attempt to connect.
+        connect_timeout: Duration,
+        /// First pause before a reconnect, before jitter.
+        backoff_min: Duration,
+        /// Longest pause before a reconnect; not below `backoff_min`.
+        backoff_max: Duration,
+    }
+
+    /// The newest events of each tenant, in memory.
+    ring: Ring {
+        /// Events per tenant.
+        events_max: usize,
+        /// Bytes per tenant; not below `http.request_bytes_max`.
+        bytes_max: usize,
+        /// A ring without subscribers is freed after this.
+        idle_after: Duration,
+    }
+
+    /// The event log in the database.
+    log: Log {
+        /// How far back a cursor may reach.
+        retention: Duration,
+    }
+
+    /// The HTTP server.
+    http: Http {
+        /// Address to bind; port 0 takes a free one.
+        listen: SocketAddr,
+        /// Allowed browser origins, `scheme://host[:port]` exactly as a browser sends them.
+        origins: Vec<String>,
+        /// Longest silence on a stream: whole seconds, 1 to 25.
+        heartbeat: Duration,
+        /// Limit for the arrival of a request's head.
+        header_timeout: Duration,
+        /// A socket that accepts no byte for this long is closed.
+        write_timeout: Duration,
+        /// Bytes of a request body or a client's WebSocket frame.
+        request_bytes_max: usize,
+        /// Lower end of the jitter in SSE `retry`.
+        retry_min: Duration,
+        /// Upper end of the jitter in SSE `retry`; not below `retry_min`.
+        retry_max: Duration,
+    }
+
+    /// Which tokens are believed.
+    auth: Auth {
+        /// HMAC secret of at least 32 bytes; empty when not set.
+        secret: Secret,
+        /// The secret before the last rotation; only beside `secret`.
+        previous_secret: Secret,
+        /// Path or URL of a JWKS; empty when not set.
+        jwks: String,
+        /// Interval between reads of the JWKS.
+        jwks_refresh: Duration,
+        /// Accepted algorithms by JWA name; empty: those that fit the keys.
+        algorithms: Vec<String>,
+        /// Whether `?token=` is accepted.
+        query_token: bool,
+        /// Required `iss`; empty: any.
+        issuer: String,
+        /// Required `aud`; empty: any.
+        audience: String,
+        /// Tolerated clock difference; may be zero.
+        leeway: Duration,
+        /// Dotted path of the tenant claim.
+        tenant_claim: String,
+        /// Dotted path of the role claim.
+        role_claim: String,
+        /// Dotted path of the claim with event globs.
+        events_claim: String,
+        /// Dotted path of the subject claim.
+        sub_claim: String,
+    }
+
+    /// How much one client, user, tenant or process may use.
+    limits: Limits {
+        /// Open streams and sockets of the process.
+        connections: usize,
+        /// Of one tenant.
+        connections_per_tenant: usize,
+        /// Of one user.
+        connections_per_user: usize,
+        /// Subscriptions of one WebSocket.
+        subscriptions_per_connection: usize,
+        /// How long a client may stay behind the ring.
+        slow_after: Duration,
+        /// Concurrent replays from the log.
+        replays: usize,
+    }
+
+    /// What the process logs about itself.
+    tracing: Tracing {
+        /// Directives in the syntax of `tracing-subscriber`; checked.
+        filter: String,
+        /// JSON lines instead of text.
+        json: bool,
+    }
+
+    /// The end of the process.
+    shutdown: Shutdown {
+        /// Time for clients to leave; may be zero.
+        drain: Duration,
+    }
+}
+
+impl Config {
+    /// The effective configuration alone; [`Loaded::load`] describes layers and errors.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        Loaded::load(file, env, flags).map(|loaded| loaded.config)
+    }
+}
+
+impl Default for Config {
+    /// The compiled-in defaults.
+    ///
+    /// # Panics
+    ///
+    /// If the compiled-in `config.toml` is wrong, which `the_defaults_are_valid` holds to be impossible.
+    fn default() -> Self {
+        match Self::load(None, std::iter::empty(), &[]) {
+            Ok(config) => config,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A valid configuration together with the source of each value.
+pub struct Loaded {
+    /// What the parts of the program are built from.
+    pub config: Config,
+    settings: Settings,
+}
+
+impl Loaded {
+    /// Merges defaults, file, environment and flags, later ones winning.
+    ///
+    /// Without `file`, the variable `TIDINGS_CONFIG` may name one. Of `env` (see [`environment`]) only
+    /// `TIDINGS__…`, `TIDINGS_CONFIG`, `DATABASE_URL` and `DATABASE_URL_FILE` are looked at. `flags` are pairs
+    /// such as `("http.listen", "0.0.0.0:80")`, written like environment variables.
+    ///
+    /// # Errors
+    ///
+    /// The first unknown key, wrong type, bad unit, unreadable file or impossible combination.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let env: BTreeMap<String, String> = env.collect();
+        let mut settings = Settings::defaults()?;
+        let named = env.get("TIDINGS_CONFIG").filter(|path| !path.is_empty());
+        if let Some(path) = file.or(named.map(Path::new)) {
+            settings.add_file(path)?;
+        }
+        settings.add_env(&env)?;
+        settings.add_flags(flags)?;
+        let config = Config::read(&settings)?;
+        check::refuse_impossible(&config, &settings)?;
+        Ok(Self { config, settings })
+    }
+
+    /// Every setting in the order of the manual, fit to be printed: secrets are masked.
+    pub fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
+        let keys = |&(section, keys): &'static (&str, &'static [&str])| keys.iter().map(move |&key| (section, key));
+        SECTIONS.iter().flat_map(keys).filter_map(|(section, key)| {
+            let (value, source) = self.settings.shown(&format!("{section}.{key}"))?;
+            Some(Shown { section, key, value, source })
+        })
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.shown()).finish()
+    }
+}
+
+/// One effective setting, without its secret.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    /// Section, for example `http`.
+    pub section: &'static str,
+    /// Key within the section, for example `listen`.
+    pub key: &'static str,
+    /// The value as it was written, secrets replaced by `***`.
+    pub value: toml::Value,
+    /// The layer that set it.
+    pub source: &'a Source,
+}
+
+/// The process environment, for [`Loaded::load`]. Unlike `std::env::vars` it does not panic where a stranger's
+/// variable is not UTF-8, but leaves that one out.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}

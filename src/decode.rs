@@ -1,0 +1,190 @@
+//! Turns the payload of a notification, or a row of the log, into what it says. Pure and total: no I/O, no panic, and
+//! nothing in an error but where the text stopped making sense, since a payload holds row data.
+//!
+//! Place on the road: between the listening connection and the router. The shapes stand in `tests/payloads/`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::cursor::{Cursor, Key, Snapshot, Stamp};
+use crate::event::{Event, Parts, TenantId};
+
+/// What a notification says.
+#[derive(Debug)]
+pub enum Payload {
+    /// A whole event.
+    Event(Arc<Event>),
+    /// Events that are too large or too many to be carried: read them from the log.
+    Reference(Reference),
+    /// A bridge's message to itself.
+    Checkpoint(Checkpoint),
+}
+
+/// Events of one transaction, from one eid to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// The transaction.
+    pub xid: u64,
+    /// First eid.
+    pub first: u64,
+    /// Last eid, inclusive.
+    pub last: u64,
+}
+
+/// When this arrives, everything that its cursor saw has arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Which bridge sent it.
+    pub bridge: String,
+    /// Which of its checkpoints it is.
+    pub token: i64,
+    /// The cursor of the sending snapshot.
+    pub cursor: Stamp,
+}
+
+/// A payload that is not ours. Holds no content.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Not the JSON of any known shape.
+    #[error("payload is not of a known shape (column {0})")]
+    Shape(usize),
+    /// A checkpoint or event with a field that cannot be read.
+    #[error("payload has an unreadable {0}")]
+    Field(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    eid: u64,
+    xid: u64,
+    #[serde(borrow)]
+    snap: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    nonce: std::borrow::Cow<'a, str>,
+    at: i64,
+    #[serde(borrow)]
+    tenant: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    audience: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, rename = "type")]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    source: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    subject: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    changed: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Control {
+    Ref(Reference),
+    Checkpoint { bridge: String, token: i64, cursor: String },
+}
+
+/// Reads one payload.
+pub fn decode(payload: &str) -> Result<Payload, DecodeError> {
+    if payload.starts_with("{\"ref\"") || payload.starts_with("{\"checkpoint\"") {
+        return decode_control(payload);
+    }
+    let wire: Wire<'_> = serde_json::from_str(payload).map_err(|e| DecodeError::Shape(e.column()))?;
+    let nonce = u32::from_str_radix(&wire.nonce, 16).map_err(|_| DecodeError::Field("nonce"))?;
+    let snapshot = Snapshot::from_postgres(&wire.snap).ok_or(DecodeError::Field("snapshot"))?;
+    if wire.tenant.is_empty() || wire.kind.is_empty() {
+        return Err(DecodeError::Field("tenant or type"));
+    }
+    Ok(Payload::Event(Arc::new(Event::new(Parts {
+        key: Key { eid: wire.eid, xid: wire.xid, nonce },
+        snapshot,
+        at_us: wire.at,
+        tenant: TenantId::trusted(&wire.tenant),
+        audience: wire.audience.as_deref(),
+        kind: &wire.kind,
+        source: &wire.source,
+        subject: wire.subject.as_deref(),
+        changed: wire.changed.as_deref(),
+        data: wire.data,
+    }))))
+}
+
+fn decode_control(payload: &str) -> Result<Payload, DecodeError> {
+    match serde_json::from_str(payload).map_err(|e| DecodeError::Shape(e.column()))? {
+        Control::Ref(reference) => Ok(Payload::Reference(reference)),
+        Control::Checkpoint { bridge, token, cursor } => match cursor.parse() {
+            Ok(Cursor::Snapshot(cursor)) => Ok(Payload::Checkpoint(Checkpoint { bridge, token, cursor })),
+            _ => Err(DecodeError::Field("cursor")),
+        },
+    }
+}
+
+/// Reads one row of the log, as selected by [`replay`](crate::replay).
+pub fn decode_row(row: &tokio_postgres::Row) -> Result<Arc<Event>, DecodeError> {
+    fn field<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a tokio_postgres::Row, name: &'static str) -> Result<T, DecodeError> {
+        row.try_get(name).map_err(|_| DecodeError::Field(name))
+    }
+    let data: Option<String> = field(row, "data")?;
+    let data = data.map(RawValue::from_string).transpose().map_err(|_| DecodeError::Field("data"))?;
+    Ok(Arc::new(Event::new(Parts {
+        key: Key {
+            eid: field::<i64>(row, "eid")?.unsigned_abs(),
+            xid: field::<i64>(row, "xid")?.unsigned_abs(),
+            nonce: field::<i32>(row, "nonce")?.cast_unsigned(),
+        },
+        snapshot: Snapshot::from_postgres(field(row, "snap")?).ok_or(DecodeError::Field("snap"))?,
+        at_us: field(row, "at_us")?,
+        tenant: TenantId::trusted(field(row, "tenant")?),
+        audience: field(row, "audience")?,
+        kind: field(row, "type")?,
+        source: field(row, "source")?,
+        subject: field(row, "subject")?,
+        changed: field(row, "changed")?,
+        data: data.as_deref(),
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shape(name: &str) -> String {
+        std::fs::read_to_string(format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"))).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn every_documented_shape_is_understood() {
+        let Ok(Payload::Event(event)) = decode(&shape("event")) else { panic!("event") };
+        assert_eq!(event.key.to_string(), "18342-7312-9f3a2c1b");
+        assert_eq!((event.tenant.as_str(), &*event.kind), ("acme", "documents.updated"));
+        assert_eq!(event.snapshot, Snapshot { xmax: 7312, xip: [7305, 7309].into() });
+        assert!(matches!(decode(&shape("reference")), Ok(Payload::Reference(Reference { xid: 7313, first: 18343, last: 118342 }))));
+        assert!(matches!(decode(&shape("checkpoint")), Ok(Payload::Checkpoint(Checkpoint { token: 41, .. }))));
+    }
+
+    #[test]
+    fn a_refused_payload_is_not_quoted_in_the_error() {
+        let error = decode(r#"{"secret":"s3cr3t"}"#).unwrap_err().to_string();
+        assert!(!error.contains("s3cr3t"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_decodes_or_is_refused(text in "\\PC{0,200}") {
+            let _ = decode(&text);
+        }
+
+        #[test]
+        fn any_damage_to_a_real_payload_decodes_or_is_refused(at in 0usize..260, with in "\\PC{0,3}") {
+            let mut text: Vec<char> = shape("event").chars().collect();
+            let at = at.min(text.len());
+            text.splice(at..(at + 2).min(text.len()), with.chars());
+            let _ = decode(&text.into_iter().collect::<String>());
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! An event as subscribers receive it: its key, who may see it, and its bytes, framed once and shared by all sockets.
+//!
+//! Place on the road: made by [`decode`](crate::decode), stored in rings, written by `http`.
+//!
+//! Row data is never parsed beyond the envelope: `data` stays the text PostgreSQL sent, with line breaks between JSON
+//! tokens turned into spaces, so that an event is one line in SSE (`an_event_is_one_line_whatever_its_json_looks_like`).
+
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::cursor::{Key, Snapshot};
+
+/// A tenant that the holder may act for, or that an event belongs to.
+///
+/// Made by `decode` (the database says so) and by `auth` (a verified credential covers it) and nowhere else
+/// (`a_tenant_id_is_made_only_by_decode_and_auth`), so a function that takes one cannot be reached with a name off the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(Arc<str>);
+
+impl TenantId {
+    /// Only for `decode` and `auth`.
+    pub(crate) fn trusted(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The tenant's name as the application knows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The parts of an event before it is framed; strings borrowed from a payload or a row.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Number, transaction and nonce.
+    pub key: Key,
+    /// What the capture of this event saw.
+    pub snapshot: Snapshot,
+    /// Commit-side clock, microseconds since 1970.
+    pub at_us: i64,
+    /// Whose event it is.
+    pub tenant: TenantId,
+    /// The one user it is for, or the whole tenant.
+    pub audience: Option<&'a str>,
+    /// For example `documents.updated`.
+    pub kind: &'a str,
+    /// `/schema/table` or `/emit`.
+    pub source: &'a str,
+    /// Primary key as text.
+    pub subject: Option<&'a str>,
+    /// Changed columns, comma separated.
+    pub changed: Option<&'a str>,
+    /// The row as JSON text; absent when it was larger than an event may be.
+    pub data: Option<&'a RawValue>,
+}
+
+/// One event, immutable and shared.
+#[derive(Debug)]
+pub struct Event {
+    /// Number, transaction and nonce; prints as the event's id.
+    pub key: Key,
+    /// What the capture of this event saw: the heart of resuming after it.
+    pub snapshot: Snapshot,
+    /// Clock of the database when the change was captured, microseconds since 1970.
+    pub at_us: i64,
+    /// Whose event it is.
+    pub tenant: TenantId,
+    /// The one user it is for, or the whole tenant.
+    pub audience: Option<Box<str>>,
+    /// For example `documents.updated`.
+    pub kind: Box<str>,
+    /// Primary key as text.
+    pub subject: Option<Box<str>>,
+    sse: Bytes,
+    json_from: usize,
+    ws: OnceLock<Bytes>,
+}
+
+impl Event {
+    /// Frames an event. The only place where its JSON is put together.
+    pub fn new(parts: Parts<'_>) -> Self {
+        let id = parts.key.to_string();
+        let data = parts.data.map(|raw| raw.get());
+        let mut sse = String::with_capacity(id.len() * 2 + data.map_or(0, str::len) + 320);
+        let _ = write!(sse, "id: {id}\ndata: ");
+        let json_from = sse.len();
+        let _ = write!(sse, r#"{{"specversion":"1.0","id":"{id}","source":"#);
+        push_json(&mut sse, parts.source);
+        sse.push_str(r#","type":"#);
+        push_json(&mut sse, parts.kind);
+        push_member(&mut sse, "subject", parts.subject);
+        let _ = write!(sse, r#","time":"{}""#, time_text(parts.at_us));
+        push_member(&mut sse, "tenant", Some(parts.tenant.as_str()));
+        push_member(&mut sse, "audience", parts.audience);
+        push_member(&mut sse, "changed", parts.changed);
+        match data {
+            Some(json) => {
+                sse.push_str(r#","data":"#);
+                push_one_line(&mut sse, json);
+            }
+            None => sse.push_str(r#","truncated":true"#),
+        }
+        sse.push_str("}\n\n");
+        Self {
+            key: parts.key,
+            snapshot: parts.snapshot,
+            at_us: parts.at_us,
+            tenant: parts.tenant,
+            audience: parts.audience.map(Into::into),
+            kind: parts.kind.into(),
+            subject: parts.subject.map(Into::into),
+            sse: sse.into(),
+            json_from,
+            ws: OnceLock::new(),
+        }
+    }
+
+    /// The event as an SSE block: `id:` and `data:` lines and the empty line that dispatches it.
+    pub fn sse(&self) -> Bytes {
+        self.sse.clone()
+    }
+
+    /// The CloudEvents JSON object, on one line.
+    pub fn json(&self) -> Bytes {
+        self.sse.slice(self.json_from..self.sse.len() - 2)
+    }
+
+    /// A complete WebSocket text frame `{"type":"event","event":…}`. Server frames are not masked, so one serves everybody.
+    pub fn ws(&self) -> Bytes {
+        self.ws
+            .get_or_init(|| {
+                let json = &self.sse[self.json_from..self.sse.len() - 2];
+                text_frame(&[br#"{"type":"event","event":"#, json, b"}"])
+            })
+            .clone()
+    }
+
+    /// Memory that a ring holds for this event, in bytes: both framings and the struct.
+    pub fn weight(&self) -> usize {
+        self.sse.len() * 2 + self.snapshot.weight() + size_of::<Self>()
+    }
+}
+
+/// A WebSocket text frame (RFC 6455, FIN set, unmasked) around the joined parts.
+pub fn text_frame(parts: &[&[u8]]) -> Bytes {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    let mut frame = Vec::with_capacity(len + 10);
+    frame.push(0x81);
+    match len {
+        0..=125 => frame.push(len as u8),
+        126..=65535 => {
+            frame.push(126);
+            frame.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    for part in parts {
+        frame.extend_from_slice(part);
+    }
+    frame.into()
+}
+
+/// RFC 3339 with microseconds, UTC.
+pub fn time_text(at_us: i64) -> String {
+    jiff::Timestamp::from_microsecond(at_us).map_or_else(|_| "1970-01-01T00:00:00.000000Z".into(), |at| format!("{at:.6}"))
+}
+
+fn push_member(out: &mut String, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        let _ = write!(out, r#","{name}":"#);
+        push_json(out, value);
+    }
+}
+
+fn push_json(out: &mut String, text: &str) {
+    // Writing a &str to a String cannot fail; an error would leave the member empty rather than malformed.
+    out.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into()));
+}
+
+/// Inside JSON strings line breaks are escaped, so any that are left stand between tokens.
+fn push_one_line(out: &mut String, json: &str) {
+    if json.bytes().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        out.extend(json.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c }));
+    } else {
+        out.push_str(json);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(data: &str) -> Event {
+        let raw = RawValue::from_string(data.to_owned()).unwrap();
+        Event::new(Parts {
+            key: Key { eid: 7, xid: 3, nonce: 0xab },
+            snapshot: Snapshot::default(),
+            at_us: 1_795_187_851_418_752,
+            tenant: TenantId::trusted("acme"),
+            audience: None,
+            kind: "documents.updated",
+            source: "/public/documents",
+            subject: Some("d\"1\n"),
+            changed: Some("status"),
+            data: Some(&raw),
+        })
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_its_json_looks_like() {
+        let event = event("{\n \"a\":\r\n \"x\\ny\" }");
+        let sse = String::from_utf8(event.sse().to_vec()).unwrap();
+        assert_eq!(sse.matches('\n').count(), 3, "{sse}");
+        assert!(!sse.contains('\r'));
+        let value: serde_json::Value = serde_json::from_slice(&event.json()).unwrap();
+        assert_eq!((&value["data"]["a"], &value["subject"]), (&"x\ny".into(), &"d\"1\n".into()));
+        assert_eq!(value["id"], "7-3-ab");
+    }
+
+    #[test]
+    fn a_frame_carries_its_length_in_the_shortest_form() {
+        assert_eq!(text_frame(&[b"ab", b"c"]).as_ref(), [0x81, 3, b'a', b'b', b'c']);
+        assert_eq!(&text_frame(&[&[b'x'; 126]])[..4], [0x81, 126, 0, 126]);
+        assert_eq!(&text_frame(&[&[b'x'; 70_000]])[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
+    }
+}

@@ -1,0 +1,109 @@
+//! One request as the routes see it: headers, query, connection.
+
+use std::collections::HashMap;
+
+use warp::Filter;
+use warp::http::{HeaderMap, StatusCode};
+
+use super::problem::Problem;
+use super::serve::Conn;
+use crate::auth::Globs;
+use crate::cursor::Cursor;
+
+/// Headers, query and connection of a request.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// As sent.
+    pub headers: HeaderMap,
+    query: HashMap<String, String>,
+    /// The connection it came on.
+    pub conn: Conn,
+}
+
+/// Extracts a [`Call`]; never rejects.
+pub fn call() -> impl Filter<Extract = (Call,), Error = std::convert::Infallible> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let conn = warp::ext::optional::<Conn>();
+    warp::header::headers_cloned().and(query).and(conn).map(|headers, query: String, conn: Option<Conn>| {
+        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Call { headers, query, conn: conn.unwrap_or_default() }
+    })
+}
+
+impl Call {
+    /// A header's text; absent when it is not visible ASCII.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// A parameter of the query, decoded; an empty one counts as absent.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The globs of `types`.
+    pub fn types(&self) -> Result<Globs, Problem> {
+        match self.query("types") {
+            Some(list) => Globs::parse(list).map_err(|e| Problem::field("types", format!("types: {e}; {}", e.hint()))),
+            None => Ok(Globs::any()),
+        }
+    }
+
+    /// The cursor of `after`.
+    pub fn after(&self) -> Result<Option<Cursor>, Problem> {
+        let parse = |text: &str| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")));
+        self.query("after").map(parse).transpose()
+    }
+
+    /// A whole number within bounds, or the default.
+    pub fn number(&self, name: &'static str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> Result<u64, Problem> {
+        let Some(text) = self.query(name) else { return Ok(default) };
+        text.parse().ok().filter(|n| bounds.contains(n)).ok_or_else(|| {
+            Problem::field(name, format!("{name} must be a whole number from {} to {}", bounds.start(), bounds.end()))
+        })
+    }
+
+    /// Which representation of events the client prefers.
+    pub fn wants(&self) -> Result<Representation, Problem> {
+        let accept = self.header("accept").unwrap_or("*/*").to_ascii_lowercase();
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let (name, refused) = (parts.next().unwrap_or(""), parts.any(|p| matches!(p, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")));
+            match name {
+                "text/event-stream" if !refused => return Ok(Representation::Stream),
+                "application/json" | "application/*" | "*/*" if !refused => return Ok(Representation::Page),
+                _ => {}
+            }
+        }
+        let detail = "this address speaks text/event-stream (a stream) and application/json (a page)";
+        Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail))
+    }
+
+    /// Whether the request comes from a page of this host or of an allowed origin. One without `Origin` does not come from a page.
+    pub fn origin_allowed(&self, origins: &[String]) -> bool {
+        let Some(origin) = self.headers.get("origin") else { return true };
+        let Ok(origin) = origin.to_str() else { return false };
+        let own = self.header("host").is_some_and(|host| {
+            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        });
+        own || origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+/// SSE or JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Representation {
+    /// `text/event-stream`.
+    Stream,
+    /// `application/json`.
+    Page,
+}
+
+/// A segment of a path, percent-decoded. `/` may be part of it, as `%2F`; what is not UTF-8, or holds NUL, is no name.
+pub fn segment(raw: &str) -> Result<String, Problem> {
+    let decoded = percent_encoding::percent_decode_str(raw).decode_utf8().map_err(|_| Problem::not_found())?;
+    if decoded.is_empty() || decoded.len() > 255 || decoded.chars().any(char::is_control) {
+        return Err(Problem::not_found());
+    }
+    Ok(decoded.into_owned())
+}

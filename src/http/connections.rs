@@ -1,0 +1,244 @@
+//! Who is connected: limits, the list an admin sees, and the handle by which a connection is ended or changed.
+//!
+//! Each stream and socket holds a [`Guard`]; dropping it gives its place back, however the connection ended.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Context;
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use warp::http::StatusCode;
+
+use super::problem::Problem;
+use crate::auth::{Globs, Principal};
+use crate::disconnect::Disconnect;
+use crate::event::TenantId;
+use crate::metrics::Metrics;
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// In this process.
+    pub total: usize,
+    /// Of one tenant.
+    pub per_tenant: usize,
+    /// Of one user.
+    pub per_user: usize,
+}
+
+/// All open streams and sockets.
+#[derive(Debug)]
+pub struct Connections {
+    limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    open: HashMap<String, Row>,
+    by_tenant: HashMap<TenantId, usize>,
+    by_user: HashMap<String, usize>,
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    control: Arc<Control>,
+    sub: String,
+    transport: &'static str,
+    tenants: Vec<TenantId>,
+    since: Instant,
+}
+
+/// The handle of one connection. Its task looks at it whenever it is woken.
+#[derive(Debug, Default)]
+pub struct Control {
+    why: OnceLock<Disconnect>,
+    types: Mutex<Types>,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Types {
+    shown: Option<Globs>,
+    changed: bool,
+}
+
+/// `PATCH /v1/connections/{connection}`: globs to be shown besides those that are, and globs to be shown no more.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Change {
+    subscribe: Vec<String>,
+    unsubscribe: Vec<String>,
+}
+
+impl Control {
+    /// Ends the connection, once.
+    pub fn end(&self, why: Disconnect) {
+        // Only the first reason counts.
+        let _ = self.why.set(why);
+        self.waker.wake();
+    }
+
+    /// Why it is to end, and what its filter is to become; asks to be woken when that changes.
+    pub fn poll(&self, cx: &Context<'_>) -> (Option<Disconnect>, Option<Globs>) {
+        self.waker.register(cx.waker());
+        let mut types = lock(&self.types);
+        let changed = std::mem::take(&mut types.changed);
+        (self.why.get().copied(), types.shown.clone().filter(|_| changed))
+    }
+
+    /// Notes what the connection shows.
+    pub fn show(&self, types: Globs) {
+        lock(&self.types).shown = Some(types);
+    }
+
+    fn change(&self, change: &Change) -> Result<Globs, Problem> {
+        let mut types = lock(&self.types);
+        let shown = types.shown.iter().flat_map(Globs::iter).chain(change.subscribe.iter().map(String::as_str));
+        let mut left: Vec<&str> = shown.filter(|glob| !change.unsubscribe.iter().any(|gone| gone == glob)).collect();
+        left.dedup();
+        if left.is_empty() {
+            return Err(Problem::field("unsubscribe", "nothing would be left to show; close the stream instead"));
+        }
+        let globs = Globs::from_items(left).map_err(|e| Problem::field("subscribe", format!("subscribe: {e}; {}", e.hint())))?;
+        *types = Types { shown: Some(globs.clone()), changed: true };
+        self.waker.wake();
+        Ok(globs)
+    }
+}
+
+/// What an admin sees of a connection.
+#[derive(Debug, serde::Serialize)]
+pub struct Shown {
+    connection: String,
+    sub: String,
+    transport: &'static str,
+    tenants: Vec<String>,
+    age_s: u64,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(limits: ConnectionLimits, metrics: Arc<Metrics>) -> Self {
+        Self { limits, metrics, places: Mutex::default() }
+    }
+
+    /// Takes a place.
+    pub fn open(self: &Arc<Self>, principal: &Principal, transport: &'static str) -> Result<Guard, Problem> {
+        let mut places = lock(&self.places);
+        if places.draining {
+            return Err(Problem::draining());
+        } else if places.open.len() >= self.limits.total {
+            return Err(Problem::later(StatusCode::SERVICE_UNAVAILABLE, "full", "this instance has no room for more connections", 5));
+        }
+        let mine = places.by_user.entry(principal.sub.clone()).or_default();
+        if *mine >= self.limits.per_user {
+            return Err(too_many("this user has too many connections; close some"));
+        }
+        *mine += 1;
+        let id = format!("{:016x}", rand::random::<u64>());
+        let control = Arc::new(Control::default());
+        let (sub, since) = (principal.sub.clone(), Instant::now());
+        places.open.insert(id.clone(), Row { control: control.clone(), sub, transport, tenants: Vec::new(), since });
+        self.metrics.connections(transport, 1);
+        Ok(Guard { connections: self.clone(), id, control, transport })
+    }
+
+    /// Ends all, and lets no more in.
+    pub fn drain(&self) {
+        let mut places = lock(&self.places);
+        places.draining = true;
+        places.open.values().for_each(|row| row.control.end(Disconnect::Draining));
+    }
+
+    /// Ends one, if `allowed` says so of the tenants it is subscribed to.
+    pub fn end(&self, id: &str, allowed: impl Fn(&[TenantId]) -> bool) -> Result<(), Problem> {
+        let places = lock(&self.places);
+        let row = places.open.get(id).filter(|row| allowed(&row.tenants)).ok_or_else(Problem::not_found)?;
+        row.control.end(Disconnect::Ended);
+        Ok(())
+    }
+
+    /// Changes what a stream of this user's shows; returns what it shows from now on.
+    pub fn change(&self, id: &str, sub: &str, change: &Change) -> Result<Globs, Problem> {
+        let places = lock(&self.places);
+        let own = |row: &&Row| row.sub == sub && row.transport == "sse";
+        places.open.get(id).filter(own).ok_or_else(Problem::not_found)?.control.change(change)
+    }
+
+    /// Rows of those connections that are subscribed to nothing but what `allowed` says.
+    pub fn list(&self, allowed: impl Fn(&[TenantId]) -> bool) -> Vec<Shown> {
+        let places = lock(&self.places);
+        let rows = places.open.iter().filter(|(_, row)| allowed(&row.tenants));
+        rows.map(|(id, row)| Shown {
+            connection: id.clone(),
+            sub: row.sub.clone(),
+            transport: row.transport,
+            tenants: row.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
+            age_s: row.since.elapsed().as_secs(),
+        })
+        .collect()
+    }
+}
+
+/// A connection's place.
+#[derive(Debug)]
+pub struct Guard {
+    connections: Arc<Connections>,
+    /// Name in `hello` and in the list.
+    pub id: String,
+    /// By which it is ended.
+    pub control: Arc<Control>,
+    transport: &'static str,
+}
+
+impl Guard {
+    /// Counts the connection as one of the tenant's.
+    pub fn enter(&self, tenant: &TenantId) -> Result<(), Problem> {
+        let mut places = lock(&self.connections.places);
+        let Some(row) = places.open.get_mut(&self.id) else { return Ok(()) };
+        if row.tenants.contains(tenant) {
+            return Ok(());
+        }
+        row.tenants.push(tenant.clone());
+        let count = places.by_tenant.entry(tenant.clone()).or_default();
+        *count += 1;
+        if *count > self.connections.limits.per_tenant {
+            return Err(too_many("this tenant has too many connections"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut places = lock(&self.connections.places);
+        let Some(row) = places.open.remove(&self.id) else { return };
+        give_back(&mut places.by_user, &row.sub);
+        row.tenants.iter().for_each(|tenant| give_back(&mut places.by_tenant, tenant));
+        self.connections.metrics.connections(self.transport, -1);
+        if let Some(why) = row.control.why.get() {
+            self.connections.metrics.disconnect(*why);
+        }
+    }
+}
+
+fn give_back<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+fn too_many(detail: &str) -> Problem {
+    Problem::later(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", detail, 5)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,101 @@
+//! From a request to who is calling. The token itself is read in [`auth`](crate::auth); here is how it is carried.
+//!
+//! Precedence: `Authorization: Bearer`, `?ticket=`, `?token=` where allowed, the cookie `tidings`. The first that is
+//! present decides; a bad one is not saved by a good one behind it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use warp::http::{Method, StatusCode};
+
+use super::State;
+use super::call::Call;
+use super::problem::Problem;
+use crate::auth::{AuthError, Principal};
+use crate::event::TenantId;
+
+/// Name of the cookie.
+pub const COOKIE: &str = "tidings";
+/// A ticket is good for so long.
+pub const TICKET_S: u32 = 30;
+
+/// Who is calling. What a cookie vouches for must come from an allowed origin: browsers send cookies for any page.
+pub async fn authenticate(state: &State, call: &Call, method: &Method) -> Result<Principal, Problem> {
+    let refused = |problem: Problem| {
+        state.metrics.refused(problem.code);
+        problem
+    };
+    if let Some(header) = call.headers.get("authorization") {
+        let bearer = header.to_str().ok().and_then(|text| text.split_once(' '));
+        let token = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        return verify(state, token.unwrap_or("")).map_err(refused);
+    }
+    if let Some(ticket) = call.query("ticket") {
+        return redeem(state, ticket).await.map_err(refused);
+    }
+    if let (true, Some(token)) = (state.settings.query_token, call.query("token")) {
+        return verify(state, token).map_err(refused);
+    }
+    let token = cookie(call).ok_or(AuthError::Missing).map_err(Problem::from).map_err(refused)?;
+    let principal = verify(state, &token).map_err(refused)?;
+    let changes = !matches!(*method, Method::GET | Method::HEAD);
+    let from_page = call.headers.contains_key("origin");
+    if changes && !(from_page && call.origin_allowed(&state.settings.origins)) {
+        return Err(refused(Problem::forbidden("a request with a cookie must come from a page of this host or of http.origins")));
+    }
+    Ok(principal)
+}
+
+/// The tenant of a path, for a caller who may enter it.
+pub fn enter(principal: &Principal, tenant: &str) -> Result<TenantId, Problem> {
+    principal.enter(tenant).ok_or_else(|| Problem::forbidden("this credential is not for this tenant"))
+}
+
+/// Reads a token.
+pub fn verify(state: &State, token: &str) -> Result<Principal, Problem> {
+    Ok(state.verifier.verify(token)?)
+}
+
+fn cookie(call: &Call) -> Option<String> {
+    let pairs = call.headers.get_all("cookie").iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
+    let mut named = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == COOKIE);
+    named.next().map(|(_, value)| value.to_owned())
+}
+
+/// A new ticket with the caller's own rights.
+pub async fn issue(state: &State, principal: &Principal) -> Result<String, Problem> {
+    let ticket = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+    let client = state.log.pool().get().await?;
+    let insert = "insert into tidings._ticket (hash, claims, expires_at) values ($1, $2::text::json, now() + make_interval(secs => $3))";
+    let statement = client.prepare_cached(insert).await?;
+    client.execute(&statement, &[&hash(&ticket), &principal.to_claims().to_string(), &f64::from(TICKET_S)]).await?;
+    Ok(ticket)
+}
+
+/// Uses a ticket up, on whichever instance it was issued.
+pub async fn redeem(state: &State, ticket: &str) -> Result<Principal, Problem> {
+    let spent = || Problem::new(StatusCode::UNAUTHORIZED, "ticket_spent", "this ticket was used, has expired, or never was; fetch a new one");
+    if ticket.len() > 128 {
+        return Err(spent());
+    }
+    let client = state.log.pool().get().await?;
+    let delete = "with used as (delete from tidings._ticket where hash = $1 or expires_at < now() returning hash, claims, expires_at)
+                  select claims::text from used where hash = $1 and expires_at >= now()";
+    let statement = client.prepare_cached(delete).await?;
+    let row = client.query_opt(&statement, &[&hash(ticket)]).await?.ok_or_else(spent)?;
+    let claims = serde_json::from_str(row.get(0)).map_err(|_| spent())?;
+    let principal = Principal::from_claims(&claims).ok_or_else(spent)?;
+    if principal.expires_at <= unix_now() {
+        return Err(AuthError::Expired.into());
+    }
+    Ok(principal)
+}
+
+fn hash(ticket: &str) -> Vec<u8> {
+    Sha256::digest(ticket.as_bytes()).to_vec()
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}

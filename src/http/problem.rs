@@ -1,0 +1,113 @@
+//! Refusals as RFC 9457 `application/problem+json`: a stable `code`, what happened, to what, what to do; no internals.
+
+use warp::http::{HeaderValue, StatusCode};
+use warp::reply::Response;
+
+use crate::auth::AuthError;
+use crate::replay::LogError;
+
+/// A refusal. `code` is stable and part of the protocol; `detail` is for people.
+#[derive(Debug)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Stable name.
+    pub code: &'static str,
+    detail: String,
+    field: Option<&'static str>,
+    retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A refusal that is not about one field.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), field: None, retry_after_s: None }
+    }
+
+    /// A value that cannot be used, 422.
+    pub fn field(field: &'static str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail);
+        Self { field: Some(field), ..problem }
+    }
+
+    /// Come back later, 429 or 503.
+    pub fn later(status: StatusCode, code: &'static str, detail: &str, after_s: u32) -> Self {
+        Self { retry_after_s: Some(after_s), ..Self::new(status, code, detail) }
+    }
+
+    /// Not this caller's, 403.
+    pub fn forbidden(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// No such thing, 404.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address; see /v1/status and the documentation")
+    }
+
+    /// The process is ending, 503.
+    pub fn draining() -> Self {
+        Self::later(StatusCode::SERVICE_UNAVAILABLE, "draining", "this instance is shutting down; connect again", 1)
+    }
+
+    /// As the members of an error frame: code and message.
+    pub fn message(&self) -> &str {
+        &self.detail
+    }
+
+    /// The response.
+    pub fn response(&self) -> Response {
+        let mut body = serde_json::json!({
+            "type": format!("urn:tidings:problem:{}", self.code),
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
+        let mut response = Response::new(body.to_string().into());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert("content-type", HeaderValue::from_static("application/problem+json"));
+        headers.insert("cache-control", HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert("retry-after", seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert("www-authenticate", HeaderValue::from_static("Bearer realm=\"tidings\""));
+        }
+        response
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        let detail = format!("{error}; {}", error.hint());
+        match error {
+            AuthError::KeysUnavailable => Self::later(StatusCode::SERVICE_UNAVAILABLE, error.code(), &detail, 5),
+            _ => Self::new(StatusCode::UNAUTHORIZED, error.code(), detail),
+        }
+    }
+}
+
+/// Logged here, once; the client learns only that the log is away.
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        tracing::warn!(%error, "a request could not read or write the database");
+        Self::later(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database cannot be reached now; try again", 2)
+    }
+}
+
+impl From<deadpool_postgres::PoolError> for Problem {
+    fn from(error: deadpool_postgres::PoolError) -> Self {
+        LogError::from(error).into()
+    }
+}
+
+impl From<tokio_postgres::Error> for Problem {
+    fn from(error: tokio_postgres::Error) -> Self {
+        LogError::from(error).into()
+    }
+}

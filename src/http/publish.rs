@@ -1,0 +1,122 @@
+//! `POST …/events`: one event from outside the database, logged and delivered like any other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::State;
+use super::call::Call;
+use super::credential;
+use super::problem::Problem;
+use super::status::json;
+use crate::auth::Principal;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Publish {
+    r#type: String,
+    subject: Option<String>,
+    audience: Option<String>,
+    data: Option<Box<RawValue>>,
+}
+
+/// Publishes one event; with an `Idempotency-Key` the same one only once.
+pub async fn publish(state: &Arc<State>, call: &Call, principal: &Principal, tenant: &str, body: &[u8]) -> Result<Response, Problem> {
+    let tenant = credential::enter(principal, tenant)?;
+    if !principal.may_publish(tenant.as_str()) {
+        return Err(Problem::forbidden("publishing is for the roles service and admin"));
+    }
+    let event: Publish = parse(body)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !(1..=127).contains(&event.r#type.len()) || !event.r#type.starts_with(|c: char| c.is_ascii_alphanumeric()) || !event.r#type.chars().all(allowed) {
+        return Err(Problem::field("type", "type must be 1 to 127 of A-Z a-z 0-9 . _ - and begin with a letter or digit"));
+    }
+    bounded("subject", event.subject.as_deref(), 1024)?;
+    bounded("audience", event.audience.as_deref(), 255)?;
+    let data = event.data.as_ref().map_or("{}", |raw| raw.get());
+    if data.contains("\\u0000") {
+        return Err(Problem::field("data", "data holds \\u0000, which PostgreSQL's text cannot"));
+    }
+    let client = state.log.pool().get().await?;
+    let (tenant, subject, audience) = (tenant.as_str(), event.subject.as_deref(), event.audience.as_deref());
+    let id: Option<String> = match call.header("idempotency-key") {
+        None => {
+            let statement = client.prepare_cached("select tidings.emit($1, $2, $3::text::jsonb, $4, $5)").await?;
+            client.query_one(&statement, &[&tenant, &event.r#type, &data, &subject, &audience]).await?.get(0)
+        }
+        Some(key) if (1..=255).contains(&key.len()) => {
+            let hash = Sha256::digest(body).to_vec();
+            let statement = client.prepare_cached("select tidings._emit_once($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8)").await?;
+            client.query_one(&statement, &[&tenant, &principal.sub, &key, &hash, &event.r#type, &data, &subject, &audience]).await?.get(0)
+        }
+        Some(_) => return Err(Problem::field("Idempotency-Key", "Idempotency-Key must be 1 to 255 bytes")),
+    };
+    let id = id.ok_or_else(|| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "this Idempotency-Key was used for another request; take a new one")
+    })?;
+    Ok(json(StatusCode::CREATED, &serde_json::json!({"id": id})))
+}
+
+fn bounded(name: &'static str, text: Option<&str>, max: usize) -> Result<(), Problem> {
+    match text {
+        Some(text) if text.is_empty() || text.len() > max || text.contains('\0') => {
+            Err(Problem::field(name, format!("{name} must be 1 to {max} bytes without NUL")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a JSON body into its type; says what is wrong without quoting it.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Problem::field("body", field_error(&error)),
+        _ => Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body is not JSON (line {}, column {})", error.line(), error.column())),
+    })
+}
+
+/// serde's message names fields and types; a value that it quotes is left out.
+fn field_error(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let known = ["missing field", "unknown field", "duplicate field"].iter().any(|start| message.starts_with(start));
+    if known { message } else { format!("a value in the body is of the wrong type (line {}, column {})", error.line(), error.column()) }
+}
+
+/// Reads a JSON request's body, bounded in size and time.
+pub async fn body<B: Buf>(
+    state: &State,
+    call: &Call,
+    stream: impl Stream<Item = Result<B, warp::Error>> + Send,
+) -> Result<Vec<u8>, Problem> {
+    let kind = call.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if kind != "application/json" {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send content-type: application/json"));
+    }
+    let max = state.settings.request_bytes_max;
+    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is larger than {max} bytes (http.request_bytes_max)"));
+    if call.header("content-length").and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > max) {
+        return Err(too_large());
+    }
+    let mut stream = std::pin::pin!(stream);
+    let reading = async {
+        let mut body = BytesMut::new();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", "the body ended early"))?;
+            if body.len() + piece.remaining() > max {
+                return Err(too_large());
+            }
+            bytes::BufMut::put(&mut body, piece);
+        }
+        Ok(body.to_vec())
+    };
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_late", "the body did not arrive in time");
+    timeout(Duration::from_secs(10), reading).await.map_err(late)?
+}

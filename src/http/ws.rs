@@ -1,0 +1,237 @@
+//! WebSocket: the upgrade, and the task that owns the socket from then on.
+//!
+//! The socket is taken back from hyper, so that events are written as the frames all subscribers share, everything
+//! pending in one vectored write. An idle socket holds no buffer but its parser's.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::{Buf, Bytes};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::server::conn::auto::upgrade::downcast;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{sleep_until, timeout};
+use warp::http::{HeaderValue, Method, StatusCode};
+use warp::reply::Response;
+
+use super::State;
+use super::call::Call;
+use super::connections::Guard;
+use super::credential::{self, unix_now};
+use super::problem::Problem;
+use super::serve::Io;
+use super::ws_session::Session;
+use super::ws_wire::{Incoming, Wire};
+use crate::auth::Principal;
+use crate::disconnect::Disconnect;
+use crate::event::text_frame;
+
+/// The subprotocol.
+pub const PROTOCOL: &str = "tidings.v1.json";
+
+/// Answers the handshake and starts the socket's task.
+pub async fn upgrade(state: &Arc<State>, call: Call, on: Option<OnUpgrade>) -> Result<Response, Problem> {
+    if !call.origin_allowed(&state.settings.origins) {
+        return Err(Problem::forbidden("this origin is not in http.origins"));
+    }
+    let accept = handshake(&call)?;
+    let on = on.ok_or_else(|| bad_handshake("a WebSocket needs HTTP/1.1"))?;
+    let offered = offered_protocols(&call);
+    if !offered.is_empty() && !offered.iter().any(|name| name == PROTOCOL) {
+        return Err(bad_handshake("the subprotocol is tidings.v1.json"));
+    }
+    let principal = credential::authenticate(state, &call, &Method::GET).await?;
+    let guard = state.connections.open(&principal, "websocket")?;
+    let task = state.clone();
+    state.tasks.spawn(async move {
+        if let Ok(upgraded) = on.await {
+            serve(task, upgraded, principal, guard).await;
+        }
+    });
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert("connection", HeaderValue::from_static("upgrade"));
+    headers.insert("upgrade", HeaderValue::from_static("websocket"));
+    headers.insert("sec-websocket-accept", accept);
+    if !offered.is_empty() {
+        headers.insert("sec-websocket-protocol", HeaderValue::from_static(PROTOCOL));
+    }
+    Ok(response)
+}
+
+fn handshake(call: &Call) -> Result<HeaderValue, Problem> {
+    let has = |name: &str, token: &str| {
+        call.header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    };
+    if !has("upgrade", "websocket") || !has("connection", "upgrade") {
+        let detail = "this address speaks WebSocket: connect with new WebSocket(…)";
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail));
+    }
+    if call.header("sec-websocket-version") != Some("13") {
+        return Err(bad_handshake("Sec-WebSocket-Version must be 13"));
+    }
+    let key = call.header("sec-websocket-key").unwrap_or("");
+    let nonce = base64::engine::general_purpose::STANDARD.decode(key);
+    if nonce.is_ok_and(|nonce| nonce.len() == 16) {
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        return HeaderValue::try_from(accept).map_err(|_| bad_handshake("Sec-WebSocket-Key cannot be answered"));
+    }
+    Err(bad_handshake("Sec-WebSocket-Key must be 16 bytes in base64"))
+}
+
+fn bad_handshake(detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "bad_handshake", detail)
+}
+
+fn offered_protocols(call: &Call) -> Vec<String> {
+    let values = call.headers.get_all("sec-websocket-protocol").iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|name| name.trim().to_owned()).collect()
+}
+
+async fn serve(state: Arc<State>, upgraded: Upgraded, principal: Principal, guard: Guard) {
+    let Ok(parts) = downcast::<Io>(upgraded) else { return };
+    let socket = parts.io.into_inner().into_inner();
+    let limit = state.settings.write_timeout;
+    let session = Session::new(state, principal, guard);
+    let connection = Connection { socket, wire: Wire::new(), out: VecDeque::new(), limit };
+    if let Err(error) = Box::pin(connection.run(session, parts.read_buf)).await {
+        tracing::debug!(%error, "websocket ended");
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    wire: Wire,
+    /// Frames to be written.
+    out: VecDeque<Bytes>,
+    /// A socket that takes no byte for so long is given up.
+    limit: Duration,
+}
+
+/// Everything that can wake the task.
+enum Wake {
+    Readable,
+    Session(Option<Disconnect>),
+    Timer,
+}
+
+/// Who ends the connection.
+enum Ending {
+    Theirs,
+    Ours(Disconnect),
+}
+
+impl Connection {
+    async fn run(mut self, mut session: Session, already_read: Bytes) -> io::Result<()> {
+        self.out.push_back(session.hello());
+        let mut why = self.understand(&mut session, &already_read).await;
+        drop(already_read);
+        let timer = sleep_until(session.next_deadline());
+        tokio::pin!(timer);
+        while why.is_none() {
+            self.write().await?;
+            if timer.deadline() != session.next_deadline() {
+                timer.as_mut().reset(session.next_deadline());
+            }
+            // Woken by: bytes to read · something to deliver, or an order to end · the next heartbeat or the end of the
+            // credential. All are cancel safe.
+            let wake = tokio::select! {
+                readable = self.socket.readable() => { readable?; Wake::Readable }
+                ended = poll_fn(|cx| session.poll(cx, &mut self.out)) => Wake::Session(ended),
+                () = timer.as_mut() => Wake::Timer,
+            };
+            why = match wake {
+                Wake::Session(ended) => ended.map(Ending::Ours),
+                Wake::Timer => session.beat(unix_now(), &mut self.out).map(Ending::Ours),
+                Wake::Readable => self.read(&mut session).await?,
+            };
+        }
+        if let Some(Ending::Ours(why)) = why {
+            session.end(why);
+            self.out.push_back(text_frame(&[session.bye(why).as_bytes()]));
+            self.out.push_back(self.wire.close(why.code(), why.reason()));
+        }
+        self.write().await?;
+        self.linger().await;
+        Ok(())
+    }
+
+    async fn read(&mut self, session: &mut Session) -> io::Result<Option<Ending>> {
+        let mut buffer = [0; 2048];
+        match self.socket.try_read(&mut buffer) {
+            Ok(0) => Ok(Some(Ending::Theirs)),
+            Ok(read) => Ok(Box::pin(self.understand(session, &buffer[..read])).await),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn understand(&mut self, session: &mut Session, bytes: &[u8]) -> Option<Ending> {
+        let mut messages = Vec::new();
+        self.wire.take(bytes, &mut messages, &mut self.out);
+        for message in messages {
+            let ended = match message {
+                Incoming::Closed => return Some(Ending::Theirs),
+                Incoming::Unknown => session.strike(None, "unknown_frame", "send JSON in text frames", &mut self.out),
+                Incoming::Text(text) => session.take(&text, &mut self.out).await,
+            };
+            if let Some(why) = ended {
+                return Some(Ending::Ours(why));
+            }
+        }
+        None
+    }
+
+    /// Writes everything pending, as much as fits in one call at a time.
+    async fn write(&mut self) -> io::Result<()> {
+        while !self.out.is_empty() {
+            timeout(self.limit, self.socket.writable()).await??;
+            let written = {
+                let slices: Vec<IoSlice<'_>> = self.out.iter().take(64).map(|bytes| IoSlice::new(bytes)).collect();
+                self.socket.try_write_vectored(&slices)
+            };
+            match written {
+                Ok(count) => self.written(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.shrink_to(4);
+        Ok(())
+    }
+
+    fn written(&mut self, mut count: usize) {
+        while let Some(front) = self.out.front_mut() {
+            if count < front.len() {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.out.pop_front();
+        }
+    }
+
+    /// Waits a moment for the client's side of the closing handshake, so that the last frames are not lost to a reset.
+    async fn linger(&mut self) {
+        // Whatever this ends with, the socket is closed next.
+        let _ = self.socket.shutdown().await;
+        let socket = &self.socket;
+        let closing = async {
+            let mut buffer = [0; 512];
+            while socket.readable().await.is_ok() {
+                match socket.try_read(&mut buffer) {
+                    Ok(0) => return,
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                    _ => {}
+                }
+            }
+        };
+        let _ = timeout(Duration::from_secs(2), closing).await;
+    }
+}

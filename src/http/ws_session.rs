@@ -1,0 +1,320 @@
+//! What a WebSocket connection says and means: messages in, subscriptions, frames out. Knows no socket.
+//!
+//! An event that several subscriptions of a connection match is sent once: while there is more than one, what was sent is
+//! remembered (`an_event_that_two_subscriptions_match_is_sent_once`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
+
+use super::State;
+use super::connections::Guard;
+use super::credential::{self, unix_now};
+use super::events;
+use super::problem::Problem;
+use crate::auth::{Globs, Principal};
+use crate::disconnect::Disconnect;
+use crate::event::text_frame;
+use crate::replay::Scope;
+use crate::ring::Encoding;
+use crate::subscriber::{Delivery, Request, Sent, Subscriber};
+
+/// A connection may send so many messages that are not understood.
+const STRIKES_MAX: u32 = 5;
+
+/// What clients send.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Message {
+    Subscribe {
+        id: String,
+        tenant: Option<String>,
+        types: Option<TypeList>,
+        subject: Option<String>,
+        after: Option<String>,
+    },
+    Unsubscribe {
+        id: String,
+    },
+    Ping {},
+    Auth {
+        token: String,
+    },
+    Command {
+        id: String,
+        name: String,
+        #[serde(default)]
+        #[allow(dead_code, reason = "no command takes arguments yet; clients may send them")]
+        args: Value,
+    },
+}
+
+/// A list of globs, or one text with commas.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum TypeList {
+    Text(String),
+    List(Vec<String>),
+}
+
+struct Subscription {
+    id: String,
+    subscriber: Subscriber,
+}
+
+/// One connection's state.
+pub struct Session {
+    state: Arc<State>,
+    principal: Principal,
+    guard: Guard,
+    subscriptions: Vec<Subscription>,
+    /// First to be asked for what is new, so that a busy one cannot silence the others.
+    turn: usize,
+    strikes: u32,
+    /// What was sent, while there are several subscriptions.
+    sent: Option<Sent>,
+    beat_at: Instant,
+    expires_at: Instant,
+    delivered: Counter,
+}
+
+impl Session {
+    /// A connection of this caller's.
+    pub fn new(state: Arc<State>, principal: Principal, guard: Guard) -> Self {
+        let delivered = state.metrics.delivered("websocket");
+        let beat_at = Instant::now() + state.settings.heartbeat;
+        let expires_at = expiry(&principal);
+        let (subscriptions, turn, strikes, sent) = (Vec::new(), 0, 0, None);
+        Self { state, principal, guard, subscriptions, turn, strikes, sent, beat_at, expires_at, delivered }
+    }
+
+    /// The first frame.
+    pub fn hello(&self) -> Bytes {
+        let heartbeat = self.state.settings.heartbeat.as_secs();
+        frame(&json!({
+            "type": "hello", "connection": self.guard.id, "heartbeat_s": heartbeat, "protocol": super::ws::PROTOCOL,
+            "version": env!("CARGO_PKG_VERSION"),
+        }))
+    }
+
+    /// The content of `bye`.
+    pub fn bye(&self, why: Disconnect) -> String {
+        let bye = why.bye();
+        format!(r#"{{"type":"bye",{}"#, &bye[1..])
+    }
+
+    /// Notes why the connection ends.
+    pub fn end(&self, why: Disconnect) {
+        self.guard.control.end(why);
+    }
+
+    /// When [`Self::beat`] is due.
+    pub fn next_deadline(&self) -> Instant {
+        self.beat_at.min(self.expires_at)
+    }
+
+    /// Takes one message.
+    pub async fn take(&mut self, text: &str, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+        if text.len() > self.state.settings.request_bytes_max {
+            return self.strike(None, "too_long", "this message is longer than http.request_bytes_max", out);
+        }
+        let message = match serde_json::from_str(text) {
+            Ok(message) => message,
+            Err(error) => {
+                let (code, message) = explain(text, &error);
+                let id = serde_json::from_str::<Value>(text).ok().and_then(|value| Some(value.get("id")?.as_str()?.to_owned()));
+                return self.strike(id.as_deref(), code, &message, out);
+            }
+        };
+        match message {
+            Message::Ping {} => out.push_back(frame(&json!({"type": "pong"}))),
+            Message::Auth { token } => return self.refresh(&token, out),
+            Message::Unsubscribe { id } => {
+                let before = self.subscriptions.len();
+                self.subscriptions.retain(|subscription| subscription.id != id);
+                if self.subscriptions.len() < 2 {
+                    self.sent = None;
+                }
+                if self.subscriptions.len() == before {
+                    out.push_back(error(Some(&id), "unknown_subscription", "there is no subscription of this id"));
+                }
+            }
+            Message::Command { id, name, .. } => {
+                let known = format!("this server knows no command {name:?}");
+                out.push_back(frame(&json!({"type": "result", "id": id, "ok": false, "error": {"code": "unknown_command", "message": known}})));
+            }
+            Message::Subscribe { id, tenant, types, subject, after } => {
+                if let Err(problem) = self.subscribe(&id, tenant.as_deref(), types, subject.as_deref(), after.as_deref(), out).await {
+                    self.state.metrics.refused(problem.code);
+                    out.push_back(error(Some(&id), problem.code, problem.message()));
+                }
+            }
+        }
+        None
+    }
+
+    async fn subscribe(
+        &mut self,
+        id: &str,
+        tenant: Option<&str>,
+        types: Option<TypeList>,
+        subject: Option<&str>,
+        after: Option<&str>,
+        out: &mut VecDeque<Bytes>,
+    ) -> Result<(), Problem> {
+        if !(1..=64).contains(&id.len()) || self.subscriptions.iter().any(|other| other.id == id) {
+            return Err(Problem::field("id", "id must be 1 to 64 bytes and not in use on this connection"));
+        } else if self.subscriptions.len() >= self.state.settings.subscriptions_max {
+            return Err(Problem::later(
+                warp::http::StatusCode::TOO_MANY_REQUESTS,
+                "too_many_subscriptions",
+                "this connection has as many subscriptions as limits.subscriptions_per_connection allows",
+                1,
+            ));
+        }
+        let types = match types {
+            None => Ok(Globs::any()),
+            Some(TypeList::Text(list)) => Globs::parse(&list),
+            Some(TypeList::List(list)) => Globs::from_items(list.iter().map(String::as_str)),
+        };
+        let types = types.map_err(|e| Problem::field("types", format!("types: {e}; {}", e.hint())))?;
+        let after = after.map(|text| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")))).transpose()?;
+        let scope = events::scope(&self.principal, tenant)?;
+        if let Scope::Tenant(tenant) = &scope {
+            self.guard.enter(tenant)?;
+        }
+        let filter = events::filter(&self.principal, &scope, types, subject);
+        let request = Request { scope, filter, encoding: Encoding::Ws, after };
+        let (subscriber, opening) = Subscriber::open(&self.state.router, &self.state.log, request, self.state.settings.slow_after).await?;
+        if let ([only], None) = (self.subscriptions.as_slice(), &self.sent) {
+            let mut sent = Sent::default();
+            only.subscriber.sent().into_iter().for_each(|eid| _ = sent.first(eid));
+            self.sent = Some(sent);
+        }
+        out.push_back(frame(&json!({"type": "subscribed", "id": id, "cursor": opening.cursor.to_string(), "resumed": opening.resumed})));
+        self.subscriptions.push(Subscription { id: id.to_owned(), subscriber });
+        Ok(())
+    }
+
+    /// A fresh token of the same user; subscriptions go on with its rights.
+    fn refresh(&mut self, token: &str, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+        let principal = match credential::verify(&self.state, token) {
+            Ok(principal) if principal.sub == self.principal.sub => principal,
+            Ok(_) => {
+                out.push_back(error(None, "forbidden", "this token is another user's; open a connection for it"));
+                return None;
+            }
+            Err(problem) => {
+                self.state.metrics.refused(problem.code);
+                out.push_back(error(None, problem.code, problem.message()));
+                return None;
+            }
+        };
+        for Subscription { subscriber, .. } in &mut self.subscriptions {
+            let tenant = match subscriber.scope() {
+                Scope::Tenant(tenant) => Some(tenant.as_str().to_owned()),
+                Scope::Every => None,
+            };
+            match events::scope(&principal, tenant.as_deref()) {
+                Ok(scope) => subscriber.set_rights(&events::filter(&principal, &scope, Globs::any(), None)),
+                Err(_) => return Some(Disconnect::Forbidden),
+            }
+        }
+        self.expires_at = expiry(&principal);
+        self.principal = principal;
+        out.push_back(frame(&json!({"type": "result", "ok": true, "data": {"expires_at": self.principal.expires_at}})));
+        None
+    }
+
+    /// Answers what was not understood; too often, and the connection ends.
+    pub fn strike(&mut self, id: Option<&str>, code: &str, message: &str, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+        self.strikes += 1;
+        out.push_back(error(id, code, message));
+        (self.strikes >= STRIKES_MAX).then_some(Disconnect::Protocol)
+    }
+
+    /// The next frames, or an order to end. Pending while there are none.
+    pub fn poll(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<Option<Disconnect>> {
+        if let (Some(why), _) = self.guard.control.poll(cx) {
+            return Poll::Ready(Some(why));
+        }
+        let count = self.subscriptions.len();
+        for step in 0..count {
+            let index = (self.turn + step) % count;
+            if let Poll::Ready(delivery) = self.subscriptions[index].subscriber.poll_delivery(cx, self.sent.as_mut()) {
+                self.turn = index + 1;
+                return Poll::Ready(self.deliver(index, delivery, out));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn deliver(&mut self, index: usize, delivery: Delivery, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+        self.beat_at = Instant::now() + self.state.settings.heartbeat;
+        match delivery {
+            Delivery::Events(pieces, count) => {
+                self.delivered.inc_by(count);
+                out.extend(pieces);
+                None
+            }
+            Delivery::Reset(why, cursor) => {
+                let id = &self.subscriptions[index].id;
+                out.push_back(frame(&json!({"type": "reset", "id": id, "reason": why.reason(), "cursor": cursor.to_string()})));
+                None
+            }
+            Delivery::End(why) => Some(why),
+        }
+    }
+
+    /// Sends heartbeats, or ends the connection with its credential.
+    pub fn beat(&mut self, now_s: u64, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+        if now_s >= self.principal.expires_at {
+            return Some(Disconnect::Expired);
+        }
+        self.beat_at = Instant::now() + self.state.settings.heartbeat;
+        self.expires_at = expiry(&self.principal);
+        let beats: Vec<_> = self.subscriptions.iter_mut().map(|s| (s.id.clone(), s.subscriber.heartbeat())).collect();
+        match beats.as_slice() {
+            [] => out.push_back(frame(&json!({"type": "heartbeat"}))),
+            beats => out.extend(beats.iter().map(|(id, cursor)| match cursor {
+                Some(cursor) => frame(&json!({"type": "heartbeat", "id": id, "cursor": cursor.to_string()})),
+                None => frame(&json!({"type": "heartbeat", "id": id})),
+            })),
+        }
+        None
+    }
+}
+
+fn expiry(principal: &Principal) -> Instant {
+    Instant::now() + Duration::from_secs(principal.expires_at.saturating_sub(unix_now()))
+}
+
+fn frame(message: &Value) -> Bytes {
+    text_frame(&[message.to_string().as_bytes()])
+}
+
+fn error(id: Option<&str>, code: &str, message: &str) -> Bytes {
+    let mut body = json!({"type": "error", "code": code, "message": message});
+    if let Some(id) = id {
+        body["id"] = id.into();
+    }
+    frame(&body)
+}
+
+/// What is wrong with a message, without quoting it.
+fn explain(text: &str, error: &serde_json::Error) -> (&'static str, String) {
+    let known = ["subscribe", "unsubscribe", "ping", "auth", "command"];
+    match serde_json::from_str::<Value>(text) {
+        Err(_) => ("bad_json", format!("this is not JSON (column {})", error.column())),
+        Ok(value) => match value.get("type").and_then(Value::as_str) {
+            Some(kind) if known.contains(&kind) => ("bad_message", format!("this {kind} message lacks a field, or has one that is unknown or of another type")),
+            _ => ("unknown_type", "type must be subscribe, unsubscribe, ping, auth or command".into()),
+        },
+    }
+}

@@ -1,0 +1,105 @@
+//! Counters and gauges, as Prometheus text. Held by value: every test has its own registry.
+//!
+//! No label carries a tenant, a user or row data: labels are bounded and public to whoever scrapes.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::disconnect::Disconnect;
+
+/// A label `transport`: `sse`, `websocket` or `json`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Transport {
+    transport: &'static str,
+}
+
+/// A label `reason`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: &'static str,
+}
+
+/// Everything that is counted.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Notifications read from PostgreSQL.
+    pub notifications: Counter,
+    /// Of these, not of our shapes.
+    pub undecodable: Counter,
+    /// Events dispatched to rings.
+    pub events: Counter,
+    /// Of these, read from the log after a gap.
+    pub caught_up: Counter,
+    /// Of these, found by an audit: logged but never notified.
+    pub audited: Counter,
+    /// Listening connections made after the first.
+    pub reconnects: Counter,
+    /// Rings moved on by retention.
+    pub rotations: Counter,
+    ready: Gauge,
+    tenants: Gauge,
+    ring_events: Gauge,
+    ring_bytes: Gauge,
+    connections: Family<Transport, Gauge>,
+    delivered: Family<Transport, Counter>,
+    disconnects: Family<Reason, Counter>,
+    refused: Family<Reason, Counter>,
+    cpu: Gauge<f64, AtomicU64>,
+}
+
+impl Metrics {
+    /// Adds `change` to the open connections of a transport.
+    pub fn connections(&self, transport: &'static str, change: i64) {
+        self.connections.get_or_create(&Transport { transport }).inc_by(change);
+    }
+
+    /// Counts events written to a transport's sockets. The counter itself, to be kept by a connection.
+    pub fn delivered(&self, transport: &'static str) -> Counter {
+        self.delivered.get_or_create(&Transport { transport }).clone()
+    }
+
+    /// Counts a connection that the server ended.
+    pub fn disconnect(&self, why: Disconnect) {
+        self.disconnects.get_or_create(&Reason { reason: why.reason() }).inc();
+    }
+
+    /// Counts a refused request by its problem's code.
+    pub fn refused(&self, code: &'static str) {
+        self.refused.get_or_create(&Reason { reason: code }).inc();
+    }
+
+    /// The Prometheus text. Sizes of rings and readiness are read at this moment.
+    pub fn text(&self, ready: bool, rings: (usize, usize, usize)) -> Result<String, std::fmt::Error> {
+        self.ready.set(i64::from(ready));
+        self.tenants.set(rings.0 as i64);
+        self.ring_events.set(rings.1 as i64);
+        self.ring_bytes.set(rings.2 as i64);
+        self.cpu.set(crate::process::cpu_seconds().unwrap_or_default());
+        let mut registry = Registry::with_prefix("tidings");
+        let one = &mut registry;
+        one.register("notifications", "Notifications read from PostgreSQL", self.notifications.clone());
+        one.register("undecodable", "Notifications on our channel that are not ours", self.undecodable.clone());
+        one.register("events", "Events dispatched to subscribers' rings", self.events.clone());
+        one.register("events_caught_up", "Events read from the log after a gap", self.caught_up.clone());
+        one.register("events_audited", "Events in the log that were never notified", self.audited.clone());
+        one.register("listener_reconnects", "Listening connections made after the first", self.reconnects.clone());
+        one.register("log_rotations", "Partitions of the log emptied by retention", self.rotations.clone());
+        one.register("ready", "Whether this bridge listens and has caught up", self.ready.clone());
+        one.register("tenants", "Tenants with a ring in memory", self.tenants.clone());
+        one.register("ring_events", "Events held in rings", self.ring_events.clone());
+        one.register("ring_bytes", "Bytes held in rings", self.ring_bytes.clone());
+        one.register("connections", "Open connections", self.connections.clone());
+        one.register("events_delivered", "Events written to sockets", self.delivered.clone());
+        one.register("disconnects", "Connections that the server ended", self.disconnects.clone());
+        one.register("refused", "Requests refused, by problem code", self.refused.clone());
+        one.register("process_cpu_seconds", "CPU time of this process", self.cpu.clone());
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,342 @@
+//! Brings the schema of a database to this version: the numbered files under `sql/`, each once and in one transaction.
+//!
+//! Place: beside the road, before it: `serve` and `demo` call it before they listen, `tidings migrate` does nothing else.
+//!
+//! Invariants: instances that start together migrate one after the other (`instances_that_start_together_migrate_once`),
+//! and a database that a newer tidings has migrated is left alone (`a_database_of_a_newer_version_is_refused`).
+//!
+//! Why the lock is polled: a session that waits for an advisory lock inside a statement holds a snapshot, and every
+//! CREATE INDEX CONCURRENTLY of the application would wait for it. Why migrations are listed and not found: a file that
+//! was added to the folder but not to the list fails a test instead of a deployment.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use refinery::error::Kind;
+use refinery::{Migration, Runner};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, NoTls};
+
+/// What tidings owns in a database.
+const SCHEMA: Set = Set {
+    history: "tidings.schema_history",
+    prefix: "",
+    files: &[
+        ("V1__log", include_str!("../sql/V1__log.sql")),
+        ("V2__capture", include_str!("../sql/V2__capture.sql")),
+        ("V3__watch", include_str!("../sql/V3__watch.sql")),
+    ],
+};
+
+/// The reference application.
+const APP: Set = Set {
+    history: "tidings.app_history",
+    prefix: "app/",
+    files: &[
+        ("V1__tables", include_str!("../sql/app/V1__tables.sql")),
+        ("V2__functions", include_str!("../sql/app/V2__functions.sql")),
+    ],
+};
+
+/// Key of the advisory lock under which one instance migrates: "tidings" in ASCII.
+const LOCK: i64 = 0x74_69_64_69_6e_67_73;
+/// How often a waiting instance asks for the lock: far below what a deployment notices.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+/// Migrations take well under a second; whoever holds the lock for this long is stuck.
+const LOCK_DEADLINE: Duration = Duration::from_secs(60);
+/// A role or a URL may carry limits meant for queries, so ours are set. The tables of tidings are locked by nobody for
+/// longer than a page of the log takes to read.
+const SESSION: &str = "set statement_timeout = '5min'; set lock_timeout = '10s'; \
+                       set idle_in_transaction_session_timeout = '1min'; set client_min_messages = warning";
+/// SQL-standard function bodies and `create or replace trigger` came with PostgreSQL 14.
+const SERVER_VERSION_MIN: i32 = 140_000;
+
+/// Migrations that are numbered together, and the table that remembers which were applied.
+struct Set {
+    history: &'static str,
+    prefix: &'static str,
+    files: &'static [(&'static str, &'static str)],
+}
+
+/// Why the schema could not be brought to this version. Nothing of the failed file stays.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The connection could not be made, or was lost.
+    #[error("the database cannot be reached: {}", database_message(.0))]
+    Connection(#[source] tokio_postgres::Error),
+    /// The server closed the connection.
+    #[error("the database closed the connection while migrating")]
+    Closed,
+    /// It is too old.
+    #[error("PostgreSQL {0} is too old")]
+    Server(String),
+    /// It is a standby.
+    #[error("the database is a standby and cannot be migrated")]
+    Standby,
+    /// Another instance has held the lock for a minute.
+    #[error("another instance has been migrating for {} s", LOCK_DEADLINE.as_secs())]
+    Locked,
+    /// It was migrated by a later version.
+    #[error("{history} is at version {found}, and this tidings knows only {known}")]
+    Newer {
+        /// The history table.
+        history: &'static str,
+        /// The newest version applied.
+        found: i32,
+        /// The newest version we have.
+        known: i32,
+    },
+    /// An applied file is not the one we have, or one in the middle is missing.
+    #[error("the migration {0} was applied with another content, or out of order")]
+    Diverged(String),
+    /// A statement failed.
+    #[error("{what}: {message}")]
+    Sql {
+        /// What was being done.
+        what: String,
+        /// What PostgreSQL said.
+        message: String,
+        /// What to do about it, where it can be told from the SQLSTATE or PostgreSQL's own hint.
+        hint: Option<String>,
+    },
+    /// A file of ours is misnamed.
+    #[error("the migrations of this build are unusable: {0}")]
+    Build(String),
+}
+
+impl MigrateError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Connection(_) => "check database.url: host, port, user, password and database name",
+            Self::Closed => "see PostgreSQL's log",
+            Self::Server(_) => "tidings needs PostgreSQL 14 or later",
+            Self::Standby => "point database.url at the primary",
+            Self::Locked => "look for its session: select * from pg_locks where locktype = 'advisory'",
+            Self::Newer { .. } => "run the newer tidings; schemas are not taken back",
+            Self::Diverged(_) => "run the tidings that this database was migrated with, or start from an empty schema",
+            Self::Build(_) => return None,
+            Self::Sql { hint, .. } => return hint.clone(),
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn sql_hint(error: &tokio_postgres::Error) -> Option<String> {
+    let db = error.as_db_error()?;
+    match db.code().code() {
+        // insufficient_privilege
+        "42501" => Some(
+            "run `tidings migrate` as a role that may create a schema in this database, and set database.migrate = false"
+                .to_owned(),
+        ),
+        // duplicate_table, duplicate_schema
+        "42P07" | "42P06" => Some(
+            "an object of that name exists already; beside tables of your own leave out --app and write the functions of \
+             schema tidings_app for them"
+                .to_owned(),
+        ),
+        // lock_not_available
+        "55P03" => Some("a long transaction holds the lock; try again when it has ended".to_owned()),
+        _ => db.hint().map(str::to_owned),
+    }
+}
+
+/// Message of a database error without the driver's wrapping.
+fn database_message(error: &tokio_postgres::Error) -> String {
+    match (error.as_db_error(), error.source()) {
+        (Some(db), _) => db.message().to_owned(),
+        (None, Some(cause)) => format!("{error}: {cause}"),
+        (None, None) => error.to_string(),
+    }
+}
+
+fn failed(what: &str) -> impl FnOnce(tokio_postgres::Error) -> MigrateError {
+    move |error| sql_error(what, &error)
+}
+
+fn sql_error(what: &str, error: &tokio_postgres::Error) -> MigrateError {
+    MigrateError::Sql { what: what.to_owned(), message: database_message(error), hint: sql_hint(error) }
+}
+
+/// Applies what is missing, and with `with_app` the reference application too. Returns the names of the files applied,
+/// such as `V1__log` and `app/V1__tables`; none when everything was there.
+///
+/// # Errors
+/// See [`MigrateError`]; what was applied before the file that failed stays.
+pub async fn migrate(config: &tokio_postgres::Config, with_app: bool) -> Result<Vec<String>, MigrateError> {
+    let mut config = config.clone();
+    config.application_name("tidings migrate");
+    let (mut client, connection) = config.connect(NoTls).await.map_err(MigrateError::Connection)?;
+    // Woken by: the work, which fails by itself when the connection ends · the connection, for its reason. The work is
+    // polled first, so that its error, which names the file, is not lost to the connection's.
+    tokio::select! {
+        biased;
+        outcome = work(&mut client, with_app) => outcome,
+        ended = connection => Err(ended.map_or_else(MigrateError::Connection, |()| MigrateError::Closed)),
+    }
+}
+
+async fn work(client: &mut Client, with_app: bool) -> Result<Vec<String>, MigrateError> {
+    client.batch_execute(SESSION).await.map_err(failed("the session cannot be set up"))?;
+    refuse_unfit(client).await?;
+    lock(client).await?;
+    let outcome = apply_all(client, with_app).await;
+    // A pooler may keep the session after us. That the lock ends with it anyway makes a failure here harmless.
+    let _ = client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await;
+    outcome
+}
+
+async fn apply_all(client: &mut Client, with_app: bool) -> Result<Vec<String>, MigrateError> {
+    // Not "if not exists": that asks for the right to create schemas even where ours is there.
+    let create = "do $$ begin if to_regnamespace('tidings') is null then create schema tidings; end if; end $$";
+    client.batch_execute(create).await.map_err(failed("the schema tidings cannot be created"))?;
+    let mut applied = apply(client, &SCHEMA).await?;
+    if with_app {
+        applied.extend(apply(client, &APP).await?);
+    }
+    Ok(applied)
+}
+
+async fn refuse_unfit(client: &Client) -> Result<(), MigrateError> {
+    let sql =
+        "select current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery()";
+    let server = client.query_one(sql, &[]).await.map_err(failed("the server's version cannot be read"))?;
+    if server.get::<_, i32>(0) < SERVER_VERSION_MIN {
+        return Err(MigrateError::Server(server.get(1)));
+    }
+    if server.get(2) { Err(MigrateError::Standby) } else { Ok(()) }
+}
+
+async fn lock(client: &Client) -> Result<(), MigrateError> {
+    let deadline = Instant::now() + LOCK_DEADLINE;
+    loop {
+        let row = client.query_one("select pg_try_advisory_lock($1)", &[&LOCK]).await;
+        if row.map_err(failed("the migration lock cannot be taken"))?.get(0) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(MigrateError::Locked);
+        }
+        sleep(LOCK_POLL).await;
+    }
+}
+
+async fn apply(client: &mut Client, set: &Set) -> Result<Vec<String>, MigrateError> {
+    let migrations = set.files.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect::<Result<Vec<_>, _>>();
+    let migrations = migrations.map_err(|error| MigrateError::Build(error.to_string()))?;
+    let known = migrations.iter().map(Migration::version).max().unwrap_or(0);
+    if let Some(found) = newest(client, set.history).await?.filter(|found| *found > known) {
+        return Err(MigrateError::Newer { history: set.history, found, known });
+    }
+    let mut runner = Runner::new(&migrations);
+    runner.set_migration_table_name(set.history);
+    let report = runner.run_async(client).await.map_err(from_refinery)?;
+    let applied: Vec<_> = report.applied_migrations().iter().map(|done| format!("{}{done}", set.prefix)).collect();
+    if !applied.is_empty() {
+        let comment =
+            format!("comment on table {} is 'Migrations that were applied; kept by tidings migrate.'", set.history);
+        client.batch_execute(&comment).await.map_err(failed("the history cannot be commented"))?;
+    }
+    Ok(applied)
+}
+
+/// The newest version applied; none in a database without a history.
+async fn newest(client: &Client, history: &str) -> Result<Option<i32>, MigrateError> {
+    let cannot = "the history of migrations cannot be read";
+    let exists = client.query_one("select to_regclass($1) is not null", &[&history]).await.map_err(failed(cannot))?;
+    if !exists.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let row = client.query_one(&format!("select max(version) from {history}"), &[]).await.map_err(failed(cannot))?;
+    Ok(row.get(0))
+}
+
+fn from_refinery(error: refinery::Error) -> MigrateError {
+    match error.kind() {
+        Kind::DivergentVersion(migration, _) | Kind::MissingVersion(migration) => {
+            MigrateError::Diverged(migration.to_string())
+        }
+        // refinery boxes the driver's error; message, hint and code are in there.
+        Kind::Connection(what, source) => match source.downcast_ref::<tokio_postgres::Error>() {
+            Some(error) => sql_error(what, error),
+            None => MigrateError::Build(format!("{what}: {source}")),
+        },
+        other => MigrateError::Build(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::private_postgres::{Options, PrivatePostgres};
+
+    async fn server() -> (PrivatePostgres, tokio_postgres::Config) {
+        let server = PrivatePostgres::start(Options::default()).await.unwrap();
+        let config = server.url("postgres").parse().unwrap();
+        (server, config)
+    }
+
+    async fn execute(config: &tokio_postgres::Config, sql: &str) {
+        let (client, connection) = config.connect(NoTls).await.unwrap();
+        tokio::select! {
+            done = client.batch_execute(sql) => done.unwrap(),
+            ended = connection => panic!("{ended:?}"),
+        }
+    }
+
+    #[test]
+    fn the_lists_are_the_files_of_the_folders() {
+        for (set, folder) in [(&SCHEMA, "sql"), (&APP, "sql/app")] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+            let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "sql"));
+            let files: BTreeSet<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+            let listed: BTreeSet<_> = set.files.iter().map(|(name, _)| (*name).to_owned()).collect();
+            assert_eq!(listed, files);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_migration_is_applied_once() {
+        let (server, config) = server().await;
+        assert_eq!(migrate(&config, false).await.unwrap()[0], "V1__log");
+        let with_app = migrate(&config, true).await.unwrap();
+        assert!(with_app.iter().all(|name| name.starts_with("app/")) && !with_app.is_empty(), "{with_app:?}");
+        assert!(migrate(&config, true).await.unwrap().is_empty());
+        server.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn instances_that_start_together_migrate_once() {
+        let (server, config) = server().await;
+        let (one, two, three) = tokio::join!(migrate(&config, true), migrate(&config, true), migrate(&config, true));
+        let applied = [one, two, three].map(|outcome| outcome.unwrap().len());
+        assert_eq!(applied.into_iter().sum::<usize>(), SCHEMA.files.len() + APP.files.len());
+        server.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_version_is_refused() {
+        let (server, config) = server().await;
+        migrate(&config, false).await.unwrap();
+        let newer = "insert into tidings.schema_history values (999, 'later', '2030-01-01T00:00:00Z', '1')";
+        execute(&config, newer).await;
+        let refused = migrate(&config, false).await.unwrap_err();
+        assert!(matches!(refused, MigrateError::Newer { found: 999, .. }), "{refused}");
+        server.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tables_of_the_application_are_not_touched_and_the_hint_says_what_to_do() {
+        let (server, config) = server().await;
+        execute(&config, "create table public.documents (id int)").await;
+        let refused = migrate(&config, true).await.unwrap_err();
+        assert!(refused.hint().unwrap().contains("leave out --app"), "{refused}");
+        execute(&config, "select id from public.documents").await;
+        server.stop().await.unwrap();
+    }
+}

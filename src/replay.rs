@@ -1,0 +1,250 @@
+//! Reads the log: where a cursor stands, and what its owner has not seen, in pages and in `eid` order.
+//!
+//! Place on the road: beside it. The listener catches up through here after a gap, subscribers when their cursor is
+//! older than the ring, JSON pages always.
+//!
+//! Invariants: reads are short (one page each, no cursor held open), and never more at once than `limits.replays`, so that
+//! a storm of reconnects cannot take the pool from everybody else. Within one read, `eid` order is the order of changes
+//! of a row: it was numbered while the row was locked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use tokio::sync::Semaphore;
+use tokio_postgres::types::ToSql;
+
+use crate::cursor::{Base, Cursor, Key, Snapshot, Stamp};
+use crate::decode::{self, DecodeError, Reference};
+use crate::event::{Event, TenantId};
+
+/// Whose events are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One tenant's.
+    Tenant(TenantId),
+    /// All tenants'.
+    Every,
+}
+
+impl Scope {
+    fn tenant(&self) -> Option<&str> {
+        match self {
+            Self::Tenant(tenant) => Some(tenant.as_str()),
+            Self::Every => None,
+        }
+    }
+}
+
+/// The log could not be read now.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No connection from the pool.
+    #[error("no database connection: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    /// The query failed.
+    #[error("the log cannot be read: {0}")]
+    Query(#[from] tokio_postgres::Error),
+    /// A row that this version does not understand.
+    #[error("the log holds a row that cannot be read: {0}")]
+    Row(#[from] DecodeError),
+    /// `tidings.cursor()` returned something else.
+    #[error("tidings.cursor() returned no cursor; is the schema of this version installed?")]
+    Cursor,
+}
+
+/// Why a cursor cannot be resumed from. The client must fetch its state again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// Retention has removed events that the cursor had not seen, or the cursor is not of this database.
+    Unknown,
+    /// The database was restored or promoted, or lost transactions in a crash.
+    History,
+}
+
+impl Reset {
+    /// The reason as clients read it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Unknown => "cursor_unknown",
+            Self::History => "history_changed",
+        }
+    }
+}
+
+/// A part of what was unseen.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// In `eid` order.
+    pub events: Vec<Arc<Event>>,
+    /// Whether there may be more behind the last.
+    pub more: bool,
+}
+
+/// Access to the log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pool: Pool,
+    readers: Arc<Semaphore>,
+}
+
+const COLUMNS: &str = "l.eid, l.xid::text::bigint as xid, l.nonce, coalesce(l.snap, h.snap)::text as snap,
+    (extract(epoch from l.at) * 1000000)::bigint as at_us, l.tenant, l.audience, l.type, l.source, l.subject, l.changed, l.data::text as data";
+const HEAD: &str = "left join tidings._log h on l.snap is null and h.xid = l.xid and h.eid = l.head";
+
+impl Log {
+    /// Reads through `pool`, at most `readers` pages at a time.
+    pub fn new(pool: Pool, readers: usize) -> Self {
+        Self { pool, readers: Arc::new(Semaphore::new(readers)) }
+    }
+
+    /// The pool, for what is not reading the log.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The cursor of this moment.
+    pub async fn now(&self) -> Result<Stamp, LogError> {
+        let client = self.pool.get().await?;
+        let row = client.query_one(&client.prepare_cached("select tidings.cursor()").await?, &[]).await?;
+        match row.get::<_, &str>(0).parse() {
+            Ok(Cursor::Snapshot(stamp)) => Ok(stamp),
+            _ => Err(LogError::Cursor),
+        }
+    }
+
+    /// What a cursor's owner has seen, or why that can no longer be said.
+    pub async fn resolve(&self, scope: &Scope, cursor: &Cursor) -> Result<Result<Base, Reset>, LogError> {
+        match cursor {
+            Cursor::Event(key) => self.after_event(scope, *key).await,
+            Cursor::Snapshot(stamp) | Cursor::Page { from: stamp, .. } => {
+                Ok(self.check(stamp).await?.map(|()| stamp.base.clone()))
+            }
+        }
+    }
+
+    /// What the owner of an event's id has seen. Another tenant's event is as unknown as one that never was.
+    async fn after_event(&self, scope: &Scope, key: Key) -> Result<Result<Base, Reset>, LogError> {
+        let client = self.pool.get().await?;
+        let sql = format!(
+            "select coalesce(l.snap, h.snap)::text as snap from tidings._log l {HEAD}
+              where l.xid = $1::text::xid8 and l.eid = $2 and l.nonce = $3 and ($4::text is null or l.tenant = $4)"
+        );
+        let statement = client.prepare_cached(&sql).await?;
+        let found = client
+            .query_opt(&statement, &[&key.xid.to_string(), &(key.eid as i64), &key.nonce.cast_signed(), &scope.tenant()])
+            .await?;
+        let snapshot = found.and_then(|row| Snapshot::from_postgres(row.get::<_, Option<&str>>(0)?));
+        Ok(snapshot.map(|snapshot| Base::after(key, snapshot)).ok_or(Reset::Unknown))
+    }
+
+    /// Whether a snapshot cursor still means what it said: the same history, its newest event not undone by a crash, and
+    /// nothing unseen removed by retention. What retention removed had been written, so its numbers were not used again.
+    async fn check(&self, stamp: &Stamp) -> Result<Result<(), Reset>, LogError> {
+        let client = self.pool.get().await?;
+        let statement = client
+            .prepare_cached(
+                "select (select epoch from tidings._epoch), (select xid::text::bigint from tidings._pruned),
+                    exists (select from tidings._log l where l.xid = $1::text::xid8 and l.eid = $2 and l.nonce = $3)",
+            )
+            .await?;
+        let newest = stamp.base.newest;
+        let row = client
+            .query_one(&statement, &[&newest.xid.to_string(), &(newest.eid as i64), &newest.nonce.cast_signed()])
+            .await?;
+        let (epoch, pruned, exists) = (row.get::<_, &str>(0), row.get::<_, i64>(1).unsigned_abs(), row.get::<_, bool>(2));
+        Ok(if epoch != &*stamp.epoch {
+            Err(Reset::History)
+        } else if stamp.base == Base::default() {
+            // The beginning of the log, wherever that is by now.
+            Ok(())
+        } else if stamp.base.xmin() <= pruned {
+            Err(Reset::Unknown)
+        } else if !exists && newest.xid > pruned {
+            Err(Reset::History)
+        } else {
+            Ok(())
+        })
+    }
+
+    /// What `from` has not seen and `to` has, behind eid `last`, at most `limit` events.
+    pub async fn page(&self, scope: &Scope, from: &Base, to: &Base, last: u64, limit: usize) -> Result<Page, LogError> {
+        // A closed semaphore would mean shutdown; nobody closes it, and without a permit the page is merely not counted.
+        let _reader = self.readers.acquire().await.ok();
+        let client = self.pool.get().await?;
+        let tenant = scope.tenant();
+        let (xmax, xip) = xids(&from.snapshot);
+        let (seen_to, open_to) = (to.snapshot.xmax.to_string(), xids(&to.snapshot).1);
+        let (own_xid, own_eid) = from.own.map_or((String::from("0"), 0), |(xid, eid)| (xid.to_string(), eid as i64));
+        let newest_xid = from.newest.xid.to_string();
+        let (newest_eid, last, fetch) = (from.newest.eid as i64, last as i64, limit as i64 + 1);
+        // The candidates are index ranges on xid; what follows is Base::unseen, word for word.
+        let mut sql = format!(
+            "select {COLUMNS} from tidings._log l {HEAD}
+              where l.eid > $1 and l.xid < $2::text::xid8 and l.xid <> all ($3::text[]::xid8[])
+                and (l.xid > least($4::text::xid8, $5::text::xid8) or l.xid = $4::text::xid8 or l.xid = any ($6::text[]::xid8[]) or l.xid = $7::text::xid8)
+                and case when l.xid = $7::text::xid8 then l.eid > $8
+                         else l.xid >= $4::text::xid8 or l.xid = any ($6::text[]::xid8[]) or (l.xid > $5::text::xid8 and l.eid >= $9) end"
+        );
+        let mut params: Vec<&(dyn ToSql + Sync)> =
+            vec![&last, &seen_to, &open_to, &xmax, &newest_xid, &xip, &own_xid, &own_eid, &newest_eid];
+        if tenant.is_some() {
+            sql.push_str(" and l.tenant = $10");
+            params.push(&tenant);
+        }
+        sql.push_str(&format!(" order by l.eid limit {fetch}"));
+        let statement = client.prepare_cached(&sql).await?;
+        read(client.query(&statement, &params).await?, limit)
+    }
+
+    /// The events that a reference names, behind eid `last`.
+    pub async fn referenced(&self, reference: Reference, last: u64, limit: usize) -> Result<Page, LogError> {
+        let client = self.pool.get().await?;
+        let sql = format!(
+            "select {COLUMNS} from tidings._log l {HEAD}
+              where l.xid = $1::text::xid8 and l.eid between $2 and $3 and l.eid > $4 order by l.eid limit $5"
+        );
+        let statement = client.prepare_cached(&sql).await?;
+        let (first, to, last) = (reference.first as i64, reference.last as i64, last as i64);
+        let rows = client.query(&statement, &[&reference.xid.to_string(), &first, &to, &last, &(limit as i64 + 1)]).await?;
+        read(rows, limit)
+    }
+
+    /// How many events `to` saw that `from` had not.
+    pub async fn count(&self, from: &Base, to: &Base) -> Result<u64, LogError> {
+        let client = self.pool.get().await?;
+        let statement = client
+            .prepare_cached(
+                "select count(*) from tidings._log l
+                  where (l.xid >= $1::text::xid8 or l.xid = any ($2::text[]::xid8[]))
+                    and l.xid < $3::text::xid8 and l.xid <> all ($4::text[]::xid8[])",
+            )
+            .await?;
+        let ((from_xmax, from_xip), (to_xmax, to_xip)) = (xids(&from.snapshot), xids(&to.snapshot));
+        let row = client.query_one(&statement, &[&from_xmax, &from_xip, &to_xmax, &to_xip]).await?;
+        Ok(row.get::<_, i64>(0).unsigned_abs())
+    }
+
+    /// As [`Self::page`], trying again for a while when the database is away.
+    pub async fn page_patiently(&self, scope: &Scope, from: &Base, to: &Base, last: u64, limit: usize) -> Result<Page, LogError> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.page(scope, from, to, last, limit).await {
+                Err(error) if pause > Duration::from_secs(8) => return Err(error),
+                Err(_) => tokio::time::sleep(pause).await,
+                page => return page,
+            }
+            pause *= 2;
+        }
+    }
+}
+
+fn xids(snapshot: &Snapshot) -> (String, Vec<String>) {
+    (snapshot.xmax.to_string(), snapshot.xip.iter().map(u64::to_string).collect())
+}
+
+fn read(rows: Vec<tokio_postgres::Row>, limit: usize) -> Result<Page, LogError> {
+    let more = rows.len() > limit;
+    let events = rows.iter().take(limit).map(decode::decode_row).collect::<Result<_, _>>()?;
+    Ok(Page { events, more })
+}

@@ -1,0 +1,361 @@
+//! A tenant's newest events: at once the bounded buffer of every subscriber, the replay buffer of reconnects, and the
+//! way a slow client is noticed. Memory is the ring's, not the ring's times its subscribers'.
+//!
+//! Place on the road: the router appends, subscribers read behind positions of their own. A position counts every event
+//! that the ring ever held; one that has fallen off the front is told so and goes on from the log.
+//!
+//! Why not a channel per subscriber: it costs the dispatcher time per subscriber and holds what is pending many times
+//! over. Why not `tokio::sync::broadcast`: no replay, and no bound in bytes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::cursor::{Base, Cursor, Key, Stamp};
+use crate::event::Event;
+
+/// Bounds of one ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Events held at most.
+    pub events_max: usize,
+    /// Bytes held at most, framed; one event is always held, whatever its size.
+    pub bytes_max: usize,
+}
+
+/// How a socket wants its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `text/event-stream` blocks.
+    Sse,
+    /// WebSocket text frames.
+    Ws,
+}
+
+impl Encoding {
+    /// The event's shared bytes.
+    pub fn bytes(self, event: &Event) -> Bytes {
+        match self {
+            Self::Sse => event.sse(),
+            Self::Ws => event.ws(),
+        }
+    }
+}
+
+/// Sockets take what is pending in pieces of about this size: one write each, and small enough to be fair.
+const PIECE_BYTES: usize = 128 * 1024;
+
+/// What lies behind a position.
+#[derive(Debug)]
+pub enum Read<T> {
+    /// Nothing yet.
+    Drained,
+    /// The position has fallen off the ring.
+    Lapsed,
+    /// Something, and the position behind it.
+    Some(T, u64),
+}
+
+/// Events joined into one buffer, the same for every subscriber that wants all of them.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// Bytes of all, in order.
+    pub bytes: Bytes,
+    /// How many.
+    pub count: u64,
+    /// The last of them.
+    pub last: Arc<Event>,
+}
+
+/// The ring of one tenant, or of all.
+#[derive(Debug)]
+pub struct Ring {
+    bounds: Bounds,
+    inner: RwLock<Inner>,
+    seats: Mutex<Vec<Seat>>,
+    /// What the last readers asked for. Subscribers that keep up all ask for the same.
+    joined: Mutex<VecDeque<(u64, Encoding, u64, Option<Joined>)>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    events: VecDeque<Arc<Event>>,
+    /// Position of the first event held.
+    start: u64,
+    bytes: usize,
+    /// Highest transaction whose events may be missing here: what had not seen it is served from the log.
+    floor: u64,
+    /// Keys of events lately evicted, so that whoever falls off is not sent again what it had.
+    evicted: VecDeque<Key>,
+    /// The newest checkpoint and the position at which it arrived.
+    mark: Option<(Arc<Stamp>, u64)>,
+    used_at: Instant,
+}
+
+impl Ring {
+    /// An empty ring that answers for nothing up to transaction `floor`.
+    pub fn new(bounds: Bounds, floor: u64, mark: Option<Arc<Stamp>>) -> Self {
+        let inner = Inner {
+            events: VecDeque::new(),
+            start: 1,
+            bytes: 0,
+            floor,
+            evicted: VecDeque::new(),
+            mark: mark.map(|stamp| (stamp, 1)),
+            used_at: Instant::now(),
+        };
+        Self { bounds, inner: RwLock::new(inner), seats: Mutex::default(), joined: Mutex::default() }
+    }
+
+    fn read_inner(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_inner(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends without waking anybody, and evicts what the bounds no longer allow.
+    pub fn push(&self, event: Arc<Event>) {
+        let mut inner = self.write_inner();
+        inner.bytes += event.weight();
+        inner.events.push_back(event);
+        inner.used_at = Instant::now();
+        while inner.events.len() > 1 && (inner.events.len() > self.bounds.events_max || inner.bytes > self.bounds.bytes_max) {
+            inner.evict(self.bounds.events_max);
+        }
+    }
+
+    /// Notes that everything the stamp saw has been pushed.
+    pub fn mark(&self, stamp: &Arc<Stamp>) {
+        let mut inner = self.write_inner();
+        let head = inner.head();
+        inner.mark = Some((stamp.clone(), head));
+    }
+
+    /// Forgets everything, so that every subscriber asks the log where it stands.
+    pub fn clear(&self, floor: u64) {
+        let mut inner = self.write_inner();
+        inner.start = inner.head() + 1;
+        inner.events.clear();
+        inner.evicted.clear();
+        inner.bytes = 0;
+        inner.floor = floor;
+        inner.mark = None;
+    }
+
+    /// The position behind the newest event.
+    pub fn head(&self) -> u64 {
+        self.read_inner().head()
+    }
+
+    /// The first position held.
+    pub fn start(&self) -> u64 {
+        self.read_inner().start
+    }
+
+    /// The first position held, if the ring holds everything that `base` has not seen.
+    pub fn covering(&self, base: &Base) -> Option<u64> {
+        let inner = self.read_inner();
+        (base.xmin() > inner.floor).then_some(inner.start)
+    }
+
+    /// The event with exactly this key.
+    pub fn find(&self, key: Key) -> Option<Arc<Event>> {
+        self.read_inner().events.iter().rev().find(|event| event.key == key).cloned()
+    }
+
+    /// A cursor for whoever has seen everything before `position` and nothing behind it: the checkpoint that arrived
+    /// just there, else the event before it, else an older checkpoint.
+    pub fn cursor_at(&self, position: u64) -> Option<Cursor> {
+        let inner = self.read_inner();
+        let checkpoint = |(stamp, _): &(Arc<Stamp>, u64)| Cursor::Snapshot((**stamp).clone());
+        let arrived = inner.mark.as_ref().filter(|(_, at)| *at <= position);
+        let passed = position.checked_sub(inner.start + 1).and_then(|index| inner.events.get(index as usize));
+        match (arrived, passed) {
+            (Some(mark), _) if mark.1 == position => Some(checkpoint(mark)),
+            (_, Some(event)) => Some(Cursor::Event(event.key)),
+            (mark, None) => mark.map(checkpoint),
+        }
+    }
+
+    /// The newest checkpoint that has arrived.
+    pub fn newest_mark(&self) -> Option<Arc<Stamp>> {
+        self.read_inner().mark.as_ref().map(|(stamp, _)| stamp.clone())
+    }
+
+    /// Eids of events before `position` that a resume after `base` would send again.
+    pub fn passed_unseen(&self, base: &Base, position: u64) -> Vec<u64> {
+        let inner = self.read_inner();
+        let held = inner.events.iter().take(position.saturating_sub(inner.start) as usize).map(|event| event.key);
+        let gone = inner.start.saturating_sub(position) as usize;
+        let evicted = inner.evicted.iter().copied().take(inner.evicted.len().saturating_sub(gone));
+        evicted.chain(held).filter(|key| base.unseen(key.xid, key.eid)).map(|key| key.eid).collect()
+    }
+
+    /// Everything pending behind `from`, joined; `None` inside where it holds events that are not for the whole tenant.
+    pub fn joined(&self, from: u64, encoding: Encoding) -> Read<Option<Joined>> {
+        let inner = self.read_inner();
+        let (start, head) = (inner.start, inner.head());
+        if from < start {
+            return Read::Lapsed;
+        } else if from >= head {
+            return Read::Drained;
+        }
+        let mut cache = lock(&self.joined);
+        if let Some((.., to, joined)) = cache.iter().find(|(at, kind, to, _)| *at == from && *kind == encoding && (*to == head)) {
+            return Read::Some(joined.clone(), *to);
+        }
+        let (joined, to) = inner.join(from, encoding);
+        if cache.len() >= 8 {
+            cache.pop_front();
+        }
+        cache.push_back((from, encoding, to, joined.clone()));
+        Read::Some(joined, to)
+    }
+
+    /// Up to `max` events behind `from`.
+    pub fn events(&self, from: u64, max: usize) -> Read<Vec<Arc<Event>>> {
+        let inner = self.read_inner();
+        if from < inner.start {
+            return Read::Lapsed;
+        } else if from >= inner.head() {
+            return Read::Drained;
+        }
+        let events: Vec<_> = inner.events.iter().skip((from - inner.start) as usize).take(max).cloned().collect();
+        let to = from + events.len() as u64;
+        Read::Some(events, to)
+    }
+
+    /// Wakes everyone that waits.
+    pub fn wake(&self) {
+        let wakers: Vec<Waker> = lock(&self.seats).iter_mut().filter_map(Seat::take).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether nobody reads it and nothing has come for `idle`. Such a ring is freed.
+    pub fn is_idle(&self, idle: std::time::Duration) -> bool {
+        self.read_inner().used_at.elapsed() > idle
+    }
+
+    /// Events and bytes held.
+    pub fn size(&self) -> (usize, usize) {
+        let inner = self.read_inner();
+        (inner.events.len(), inner.bytes)
+    }
+
+    /// Highest transaction of which an event was held or may be missing.
+    pub fn highest_xid(&self) -> u64 {
+        let inner = self.read_inner();
+        inner.events.iter().map(|event| event.key.xid).fold(inner.floor, u64::max)
+    }
+}
+
+impl Inner {
+    fn head(&self) -> u64 {
+        self.start + self.events.len() as u64
+    }
+
+    fn evict(&mut self, remembered: usize) {
+        if let Some(event) = self.events.pop_front() {
+            self.start += 1;
+            self.bytes -= event.weight();
+            self.floor = self.floor.max(event.key.xid);
+            if self.evicted.len() >= remembered {
+                self.evicted.pop_front();
+            }
+            self.evicted.push_back(event.key);
+        }
+    }
+
+    fn join(&self, from: u64, encoding: Encoding) -> (Option<Joined>, u64) {
+        let pending = self.events.iter().skip((from - self.start) as usize);
+        let mut pieces: Vec<(Bytes, &Arc<Event>)> = Vec::new();
+        let mut size = 0;
+        for event in pending {
+            if event.audience.is_some() {
+                // A piece ends before an event that only some may see; one that starts with it is read one by one.
+                break;
+            }
+            let bytes = encoding.bytes(event);
+            size += bytes.len();
+            pieces.push((bytes, event));
+            if size >= PIECE_BYTES {
+                break;
+            }
+        }
+        let to = from + pieces.len() as u64;
+        let joined = match pieces.as_slice() {
+            [] => return (None, from),
+            [(bytes, event)] => Joined { bytes: bytes.clone(), count: 1, last: (*event).clone() },
+            [.., (_, last)] => {
+                let mut all = BytesMut::with_capacity(size);
+                pieces.iter().for_each(|(bytes, _)| all.extend_from_slice(bytes));
+                Joined { bytes: all.freeze(), count: pieces.len() as u64, last: (*last).clone() }
+            }
+        };
+        (Some(joined), to)
+    }
+}
+
+#[derive(Debug)]
+enum Seat {
+    Free,
+    Taken,
+    Waiting(Waker),
+}
+
+impl Seat {
+    fn take(&mut self) -> Option<Waker> {
+        match self {
+            Self::Waiting(_) => match std::mem::replace(self, Self::Taken) {
+                Self::Waiting(waker) => Some(waker),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// A seat among those whom a ring wakes, given back when dropped.
+#[derive(Debug)]
+pub struct Waiter {
+    ring: Arc<Ring>,
+    seat: usize,
+}
+
+impl Waiter {
+    /// Takes a seat.
+    pub fn new(ring: Arc<Ring>) -> Self {
+        let mut seats = lock(&ring.seats);
+        let free = seats.iter().position(|seat| matches!(seat, Seat::Free));
+        let seat = free.unwrap_or_else(|| {
+            seats.push(Seat::Free);
+            seats.len() - 1
+        });
+        seats[seat] = Seat::Taken;
+        drop(seats);
+        Self { ring, seat }
+    }
+
+    /// Asks to be woken at the next [`Ring::wake`]. Call before looking, so that nothing is missed between.
+    pub fn register(&self, cx: &Context<'_>) {
+        match &mut lock(&self.ring.seats)[self.seat] {
+            Seat::Waiting(waker) if waker.will_wake(cx.waker()) => {}
+            seat => *seat = Seat::Waiting(cx.waker().clone()),
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        lock(&self.ring.seats)[self.seat] = Seat::Free;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

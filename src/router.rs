@@ -1,0 +1,131 @@
+//! Puts each event into its tenant's ring, and wakes who waits there. Never waits itself.
+//!
+//! Place on the road: called by the listener, for every event in the order of delivery.
+//!
+//! Invariant: nothing between the listening connection and the rings waits for a client
+//! (`a_client_that_stops_reading_costs_only_itself`), and everything a checkpoint saw is in the rings before the
+//! checkpoint is (`a_heartbeat_cursor_resumes_without_loss`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::cursor::{Key, Stamp};
+use crate::event::{Event, TenantId};
+use crate::ring::{Bounds, Ring};
+
+/// All rings.
+#[derive(Debug)]
+pub struct Router {
+    bounds: Bounds,
+    idle_after: Duration,
+    tenants: RwLock<HashMap<TenantId, Arc<Ring>>>,
+    /// The newest events of all tenants, for those who may see all.
+    every: Arc<Ring>,
+    /// Rings that have something new and were not woken yet. Written by the listener's task only.
+    touched: Mutex<Vec<Arc<Ring>>>,
+    history: RwLock<History>,
+}
+
+#[derive(Debug, Default)]
+struct History {
+    /// What a ring made now cannot answer for.
+    floor: u64,
+    mark: Option<Arc<Stamp>>,
+}
+
+impl Router {
+    /// No rings yet; each will have these bounds, and be freed when nobody used it for `idle_after`.
+    pub fn new(bounds: Bounds, idle_after: Duration) -> Self {
+        Self {
+            bounds,
+            idle_after,
+            tenants: RwLock::default(),
+            every: Arc::new(Ring::new(bounds, u64::MAX, None)),
+            touched: Mutex::default(),
+            history: RwLock::default(),
+        }
+    }
+
+    /// Begins a history: rings hold nothing of what `stamp` saw, nor of transactions that were open then.
+    /// Whoever is subscribed asks the log where it stands.
+    pub fn begin(&self, stamp: &Arc<Stamp>) {
+        let floor = stamp.base.newest.xid.max(stamp.base.snapshot.xmax);
+        *self.history.write().unwrap_or_else(PoisonError::into_inner) = History { floor, mark: Some(stamp.clone()) };
+        for ring in self.rings() {
+            ring.clear(floor);
+            ring.mark(stamp);
+            ring.wake();
+        }
+    }
+
+    /// Appends to the tenant's ring and to the ring of all.
+    pub fn dispatch(&self, event: Arc<Event>) {
+        let ring = self.ring(&event.tenant);
+        ring.push(event.clone());
+        self.every.push(event);
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !touched.iter().rev().take(8).any(|other| Arc::ptr_eq(other, &ring)) {
+            touched.push(ring);
+        }
+    }
+
+    /// Wakes everyone for whom something came since the last time: once for a whole burst.
+    pub fn wake(&self) {
+        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        if !touched.is_empty() {
+            touched.iter().for_each(|ring| ring.wake());
+            self.every.wake();
+        }
+    }
+
+    /// Everything that the stamp saw has been dispatched. Frees rings that nobody needs.
+    pub fn checkpoint(&self, stamp: &Arc<Stamp>) {
+        {
+            let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
+            history.mark = Some(stamp.clone());
+            let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+            tenants.retain(|_, ring| {
+                let keep = Arc::strong_count(ring) > 1 || !ring.is_idle(self.idle_after);
+                if !keep {
+                    history.floor = history.floor.max(ring.highest_xid());
+                }
+                keep
+            });
+        }
+        self.rings().iter().for_each(|ring| ring.mark(stamp));
+    }
+
+    /// The tenant's ring, made when it is first asked for.
+    pub fn ring(&self, tenant: &TenantId) -> Arc<Ring> {
+        if let Some(ring) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant) {
+            return ring.clone();
+        }
+        let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Ring::new(self.bounds, history.floor, history.mark.clone()));
+        tenants.entry(tenant.clone()).or_insert_with(new).clone()
+    }
+
+    /// The ring of all tenants.
+    pub fn every(&self) -> Arc<Ring> {
+        self.every.clone()
+    }
+
+    /// Whether this event, or the newest one a checkpoint saw, went through here: then no crash has undone it.
+    pub fn knows(&self, key: Key) -> bool {
+        self.every.newest_mark().is_some_and(|mark| mark.base.newest == key) || self.every.find(key).is_some()
+    }
+
+    /// Number of tenant rings, and of events and bytes they hold.
+    pub fn size(&self) -> (usize, usize, usize) {
+        let rings = self.rings();
+        let (events, bytes) = rings.iter().map(|ring| ring.size()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        (rings.len() - 1, events, bytes)
+    }
+
+    fn rings(&self) -> Vec<Arc<Ring>> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.values().cloned().chain([self.every.clone()]).collect()
+    }
+}

@@ -1,0 +1,495 @@
+//! A subscriber is a position in a ring: it wakes, filters and takes what is new, as bytes ready for its socket.
+//!
+//! Place on the road: between a ring and one SSE stream or WebSocket subscription; one task polls it.
+//!
+//! Invariants: what was unseen comes before anything newer (`a_resume_sends_the_past_before_the_present`), each event
+//! once while connected (`every_event_is_delivered_once_and_500_resumes_lose_none`), and a gap is told before any newer
+//! event (`a_cursor_outside_retention_is_told_reset_first`).
+//!
+//! A replay takes the ring's head first and the log's snapshot second. So everything dispatched before that position is
+//! visible in the snapshot, and what follows is live unless the snapshot saw it.
+
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use sync_wrapper::SyncFuture;
+use tokio::time::Instant;
+
+use crate::auth::Globs;
+use crate::cursor::{Base, Cursor, Stamp};
+use crate::disconnect::Disconnect;
+use crate::event::Event;
+use crate::replay::{Log, LogError, Page, Reset, Scope};
+use crate::ring::{Encoding, Read, Ring, Waiter};
+use crate::router::Router;
+
+/// What one subscriber may and wants to see.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// What the credential allows.
+    pub allowed: Globs,
+    /// What the client asked for.
+    pub types: Globs,
+    /// Only this subject.
+    pub subject: Option<Box<str>>,
+    /// Whose events with an audience are shown; `None` to the tenant's admins, who see all.
+    pub user: Option<Box<str>>,
+    /// The tenants that may be seen, where the scope is all of them; `None` for every one.
+    pub tenants: Option<Box<[String]>>,
+}
+
+impl Filter {
+    /// Whether the event is for this subscriber.
+    pub fn admits(&self, event: &Event) -> bool {
+        let for_user = match (&event.audience, &self.user) {
+            (Some(audience), Some(user)) => audience == user,
+            _ => true,
+        };
+        for_user
+            && self.tenants.as_ref().is_none_or(|tenants| tenants.iter().any(|tenant| tenant == event.tenant.as_str()))
+            && self.allowed.matches(&event.kind)
+            && self.types.matches(&event.kind)
+            && self.subject.as_ref().is_none_or(|subject| event.subject.as_ref() == Some(subject))
+    }
+
+    /// Whether it admits everything that is for the whole tenant.
+    fn is_open(&self) -> bool {
+        self.allowed.is_any() && self.types.is_any() && self.subject.is_none() && self.tenants.is_none()
+    }
+}
+
+/// What a subscriber has for its socket.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Bytes of this many events, in order; none when only the position moved.
+    Events(Vec<Bytes>, u64),
+    /// The client must fetch its state again; what follows is newer than this cursor.
+    Reset(Reset, Cursor),
+    /// The connection is to be ended.
+    End(Disconnect),
+}
+
+/// Events that a connection with several subscriptions has been sent: the newest of them.
+#[derive(Debug, Default)]
+pub struct Sent {
+    eids: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+/// Remembered per connection, and only while it has several subscriptions.
+const SENT_MAX: usize = 8192;
+
+impl Sent {
+    /// Whether this is the first time.
+    pub fn first(&mut self, eid: u64) -> bool {
+        if !self.eids.insert(eid) {
+            return false;
+        }
+        self.order.push_back(eid);
+        if self.order.len() > SENT_MAX && let Some(oldest) = self.order.pop_front() {
+            self.eids.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// How a subscription began: the content of `hello` and `subscribed`.
+#[derive(Debug)]
+pub struct Opening {
+    /// Whether it goes on from the client's cursor.
+    pub resumed: bool,
+    /// Where it stands.
+    pub cursor: Cursor,
+}
+
+/// A position in a ring, a filter, and what is still to be read from the log.
+pub struct Subscriber {
+    scope: Scope,
+    filter: Filter,
+    encoding: Encoding,
+    log: Log,
+    ring: Arc<Ring>,
+    waiter: Waiter,
+    position: u64,
+    opened_at: u64,
+    /// Events that this had seen are skipped on the ring, until a checkpoint has made it superfluous.
+    base: Option<Base>,
+    /// What the client has seen, at least.
+    cursor: Option<Cursor>,
+    last: Option<Arc<Event>>,
+    state: State,
+    slow_after: std::time::Duration,
+    behind_since: Option<Instant>,
+}
+
+enum State {
+    Live,
+    Telling(Reset, Cursor),
+    Replaying(Box<Replay>),
+    Resetting(Reset, u64, Pending<Stamp>),
+}
+
+struct Replay {
+    from: From,
+    /// The snapshot read up to; taken with the first page.
+    to: Option<Stamp>,
+    last: u64,
+    /// The ring's head before `to` was taken.
+    head: u64,
+    /// `to` came with the cursor and is older than `head`: what lies between is read by a second replay.
+    chained: bool,
+    /// Sent from the ring already.
+    skip: HashSet<u64>,
+    fetch: Option<Pending<Fetched>>,
+}
+
+#[derive(Clone)]
+enum From {
+    Base(Base),
+    /// To be looked up first, as any client's cursor would be: history may have changed, or retention passed by.
+    Cursor(Cursor),
+}
+
+type Fetched = Result<(Base, Stamp, Page), Reset>;
+type Pending<T> = SyncFuture<Pin<Box<dyn Future<Output = Result<T, LogError>> + Send>>>;
+
+const PAGE: usize = 2000;
+
+/// What a subscription is opened with.
+#[derive(Clone)]
+pub struct Request {
+    /// Whose events.
+    pub scope: Scope,
+    /// Which of them.
+    pub filter: Filter,
+    /// As which bytes.
+    pub encoding: Encoding,
+    /// After what.
+    pub after: Option<Cursor>,
+}
+
+impl Subscriber {
+    /// Finds the position. Reads the log only when the ring cannot answer for the cursor.
+    pub async fn open(
+        router: &Router,
+        log: &Log,
+        request: Request,
+        slow_after: std::time::Duration,
+    ) -> Result<(Self, Opening), LogError> {
+        let Request { scope, filter, encoding, after } = request;
+        let ring = match &scope {
+            Scope::Tenant(tenant) => router.ring(tenant),
+            Scope::Every => router.every(),
+        };
+        let head = ring.head();
+        let mut subscriber = Self {
+            waiter: Waiter::new(ring.clone()),
+            position: head,
+            opened_at: head,
+            base: None,
+            cursor: after.clone(),
+            last: None,
+            state: State::Live,
+            behind_since: None,
+            scope,
+            filter,
+            encoding,
+            log: log.clone(),
+            ring,
+            slow_after,
+        };
+        let Some(cursor) = after else {
+            let cursor = match subscriber.ring.cursor_at(head) {
+                Some(cursor) => cursor,
+                None => Cursor::Snapshot(log.now().await?),
+            };
+            subscriber.cursor = Some(cursor.clone());
+            return Ok((subscriber, Opening { resumed: false, cursor }));
+        };
+        match subscriber.resolve(router, &cursor).await? {
+            Ok(()) => Ok((subscriber, Opening { resumed: true, cursor })),
+            Err(reset) => {
+                let now = subscriber.reset(reset).await?;
+                Ok((subscriber, Opening { resumed: false, cursor: now }))
+            }
+        }
+    }
+
+    async fn resolve(&mut self, router: &Router, cursor: &Cursor) -> Result<Result<(), Reset>, LogError> {
+        let on_ring = match cursor {
+            Cursor::Event(key) => self.ring.find(*key).map(|event| Base::after(*key, event.snapshot.clone())),
+            Cursor::Snapshot(stamp) => {
+                let same_history = self.ring.newest_mark().is_some_and(|mark| mark.epoch == stamp.epoch);
+                (same_history && router.knows(stamp.base.newest)).then(|| stamp.base.clone())
+            }
+            Cursor::Page { .. } => None,
+        };
+        let base = match on_ring {
+            Some(base) => base,
+            None => match self.log.resolve(&self.scope, cursor).await? {
+                Ok(base) => base,
+                Err(reset) => return Ok(Err(reset)),
+            },
+        };
+        match (cursor, self.ring.covering(&base)) {
+            (Cursor::Page { from, to, last }, _) => {
+                let to = Stamp { epoch: from.epoch.clone(), base: to.clone() };
+                self.replay(From::Base(base), Some(to), *last, HashSet::new());
+            }
+            (_, Some(start)) => {
+                (self.position, self.opened_at) = (start, start);
+                self.base = Some(base);
+            }
+            _ => self.replay(From::Base(base), None, 0, HashSet::new()),
+        }
+        Ok(Ok(()))
+    }
+
+    fn replay(&mut self, from: From, to: Option<Stamp>, last: u64, skip: HashSet<u64>) {
+        let head = self.ring.head();
+        let chained = to.is_some();
+        self.state = State::Replaying(Box::new(Replay { from, to, last, head, chained, skip, fetch: None }));
+    }
+
+    async fn reset(&mut self, reset: Reset) -> Result<Cursor, LogError> {
+        self.position = self.ring.head();
+        let now = self.log.now().await?;
+        self.base = Some(now.base.clone());
+        let now = Cursor::Snapshot(now);
+        self.cursor = Some(now.clone());
+        self.state = State::Telling(reset, now.clone());
+        Ok(now)
+    }
+
+    /// Replaces what the credential allows.
+    pub fn set_rights(&mut self, rights: &Filter) {
+        self.filter.allowed = rights.allowed.clone();
+        self.filter.user = rights.user.clone();
+        self.filter.tenants = rights.tenants.clone();
+    }
+
+    /// Replaces what the client asked for.
+    pub fn set_types(&mut self, types: Globs) {
+        self.filter.types = types;
+    }
+
+    /// Whose events it shows.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Eids of what it has sent and the ring still holds.
+    pub fn sent(&self) -> Vec<u64> {
+        let held = self.position.saturating_sub(self.opened_at) as usize;
+        match self.ring.events(self.opened_at.max(self.ring.start()), held) {
+            Read::Some(events, _) => events.iter().filter(|event| self.filter.admits(event)).map(|event| event.key.eid).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A cursor for all that was handed out so far, to be handed out by a heartbeat. None in the middle of a replay,
+    /// whose last event stays the client's cursor.
+    pub fn heartbeat(&mut self) -> Option<Cursor> {
+        if !matches!(self.state, State::Live) {
+            return None;
+        }
+        if self.base.is_none() && let Some(cursor) = self.ring.cursor_at(self.position) {
+            if matches!(cursor, Cursor::Snapshot(_)) {
+                self.last = None;
+            }
+            self.cursor = Some(cursor);
+        }
+        self.cursor.clone()
+    }
+
+    /// The next bytes. Pending until something comes; the caller polls again after each delivery.
+    /// With `sent`, what is in there is left out and the rest goes in.
+    pub fn poll_delivery(&mut self, cx: &mut Context<'_>, mut sent: Option<&mut Sent>) -> Poll<Delivery> {
+        loop {
+            match &mut self.state {
+                State::Live => {
+                    if let Some(delivery) = ready!(self.poll_ring(cx, sent.as_deref_mut())) {
+                        return Poll::Ready(delivery);
+                    }
+                }
+                State::Telling(..) => {
+                    if let State::Telling(reset, cursor) = std::mem::replace(&mut self.state, State::Live) {
+                        return Poll::Ready(Delivery::Reset(reset, cursor));
+                    }
+                }
+                State::Replaying(_) => {
+                    if let Some(delivery) = ready!(self.poll_replay(cx, sent.as_deref_mut())) {
+                        return Poll::Ready(delivery);
+                    }
+                }
+                State::Resetting(..) => return self.poll_reset(cx),
+            }
+        }
+    }
+
+    fn poll_ring(&mut self, cx: &mut Context<'_>, mut sent: Option<&mut Sent>) -> Poll<Option<Delivery>> {
+        self.waiter.register(cx);
+        if sent.is_none() && self.base.is_none() && self.filter.is_open() {
+            match self.ring.joined(self.position, self.encoding) {
+                Read::Drained => return Poll::Pending,
+                Read::Lapsed => return Poll::Ready(self.lapse()),
+                Read::Some(Some(joined), to) => {
+                    self.advance(to, Some(joined.last));
+                    return Poll::Ready(Some(Delivery::Events(vec![joined.bytes], joined.count)));
+                }
+                Read::Some(None, _) => {}
+            }
+        }
+        loop {
+            match self.ring.events(self.position, 64) {
+                Read::Drained => {
+                    self.drop_base();
+                    return Poll::Pending;
+                }
+                Read::Lapsed => return Poll::Ready(self.lapse()),
+                Read::Some(events, to) => {
+                    let base = self.base.as_ref();
+                    let admitted = events.iter().filter(|event| {
+                        base.is_none_or(|base| base.unseen(event.key.xid, event.key.eid))
+                            && self.filter.admits(event)
+                            && sent.as_deref_mut().is_none_or(|sent| sent.first(event.key.eid))
+                    });
+                    let bytes: Vec<Bytes> = admitted.map(|event| self.encoding.bytes(event)).collect();
+                    self.advance(to, events.last().cloned());
+                    if !bytes.is_empty() {
+                        let count = bytes.len() as u64;
+                        return Poll::Ready(Some(Delivery::Events(bytes, count)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, to: u64, last: Option<Arc<Event>>) {
+        self.position = to;
+        self.cursor = last.as_ref().map(|event| Cursor::Event(event.key)).or(self.cursor.take());
+        self.last = last;
+        self.behind_since = None;
+    }
+
+    /// Once a checkpoint has seen everything that the base could have, nothing on the ring needs to be held against it.
+    fn drop_base(&mut self) {
+        let superseded = |base: &Base| self.ring.newest_mark().is_some_and(|mark| covers(&mark, base));
+        if self.base.as_ref().is_some_and(superseded) {
+            self.base = None;
+        }
+    }
+
+    /// Goes on from the log, without what it had been sent from the ring before it fell off.
+    fn lapse(&mut self) -> Option<Delivery> {
+        let since = *self.behind_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > self.slow_after {
+            return Some(Delivery::End(Disconnect::Slow));
+        }
+        let (seen, base) = match (&self.last, &self.cursor) {
+            (Some(event), _) => (Cursor::Event(event.key), Base::after(event.key, event.snapshot.clone())),
+            (None, Some(cursor @ Cursor::Snapshot(stamp))) => (cursor.clone(), stamp.base.clone()),
+            // Nothing was passed since the subscription began, so there is nothing to skip.
+            (None, Some(cursor)) => (cursor.clone(), Base::everything_seen()),
+            (None, None) => return Some(Delivery::End(Disconnect::Unavailable)),
+        };
+        let skip = self.ring.passed_unseen(&base, self.position).into_iter().collect();
+        self.replay(From::Cursor(seen), None, 0, skip);
+        None
+    }
+
+    fn poll_replay(&mut self, cx: &mut Context<'_>, sent: Option<&mut Sent>) -> Poll<Option<Delivery>> {
+        let State::Replaying(replay) = &mut self.state else { return Poll::Ready(None) };
+        let fetching = replay.fetch.get_or_insert_with(|| {
+            let (log, scope, from, to, last) =
+                (self.log.clone(), self.scope.clone(), replay.from.clone(), replay.to.clone(), replay.last);
+            pending(async move { fetch(&log, &scope, from, to, last).await })
+        });
+        let fetched = ready!(Pin::new(fetching).poll(cx));
+        replay.fetch = None;
+        Poll::Ready(match fetched {
+            Ok(Ok((base, to, page))) => self.take_page(base, to, page, sent),
+            Ok(Err(reset)) => {
+                let (log, head) = (self.log.clone(), self.ring.head());
+                self.state = State::Resetting(reset, head, pending(async move { log.now().await }));
+                None
+            }
+            Err(error) => Some(unavailable(&error)),
+        })
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
+        let State::Resetting(reset, head, now) = &mut self.state else { return Poll::Pending };
+        let (reset, head) = (*reset, *head);
+        Poll::Ready(match ready!(Pin::new(now).poll(cx)) {
+            Ok(now) => {
+                self.go_live(head, now.clone());
+                Delivery::Reset(reset, Cursor::Snapshot(now))
+            }
+            Err(error) => unavailable(&error),
+        })
+    }
+
+    fn take_page(&mut self, from: Base, to: Stamp, page: Page, mut sent: Option<&mut Sent>) -> Option<Delivery> {
+        let State::Replaying(replay) = &mut self.state else { return None };
+        let admitted = page.events.iter().filter(|event| {
+            !replay.skip.contains(&event.key.eid)
+                && self.filter.admits(event)
+                && sent.as_deref_mut().is_none_or(|sent| sent.first(event.key.eid))
+        });
+        let bytes: Vec<Bytes> = admitted.map(|event| self.encoding.bytes(event)).collect();
+        let (head, chained) = (replay.head, replay.chained);
+        if page.more {
+            replay.last = page.events.last().map_or(replay.last, |event| event.key.eid);
+            replay.from = From::Base(from);
+            replay.to = Some(to);
+        } else if chained {
+            self.replay(From::Base(to.base), None, 0, HashSet::new());
+        } else {
+            self.go_live(head, to);
+        }
+        let count = bytes.len() as u64;
+        (count > 0).then_some(Delivery::Events(bytes, count))
+    }
+
+    fn go_live(&mut self, head: u64, seen: Stamp) {
+        self.position = head;
+        self.base = Some(seen.base.clone());
+        self.cursor = Some(Cursor::Snapshot(seen));
+        self.last = None;
+        self.state = State::Live;
+    }
+}
+
+fn unavailable(error: &LogError) -> Delivery {
+    tracing::warn!(%error, "a replay failed; its subscriber is told to come back");
+    Delivery::End(Disconnect::Unavailable)
+}
+
+async fn fetch(log: &Log, scope: &Scope, from: From, to: Option<Stamp>, last: u64) -> Result<Fetched, LogError> {
+    let base = match from {
+        From::Base(base) => base,
+        From::Cursor(cursor) => match log.resolve(scope, &cursor).await? {
+            Ok(base) => base,
+            Err(reset) => return Ok(Err(reset)),
+        },
+    };
+    let to = match to {
+        Some(to) => to,
+        None => log.now().await?,
+    };
+    let page = log.page_patiently(scope, &base, &to.base, last, PAGE).await?;
+    Ok(Ok((base, to, page)))
+}
+
+fn pending<T>(future: impl Future<Output = Result<T, LogError>> + Send + 'static) -> Pending<T> {
+    SyncFuture::new(Box::pin(future))
+}
+
+/// Whether everything that `base` saw had been dispatched when the mark arrived.
+fn covers(mark: &Stamp, base: &Base) -> bool {
+    mark.base.snapshot.xmin() >= base.snapshot.xmax && base.own.is_none_or(|(xid, _)| mark.base.snapshot.xmin() > xid)
+}

@@ -1,0 +1,108 @@
+//! Bridges in this process, configured as a process would be.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidings::app::App;
+use tidings::auth::mint;
+use tidings::config::Config;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Database;
+
+pub const SECRET: &str = "a secret of the tests, long enough for HMAC";
+
+/// Settings of a test's bridge; `more` wins.
+pub fn settings(url: &str, more: &[(&str, &str)]) -> Config {
+    let base = [
+        ("database.url", url),
+        ("database.migrate", "false"),
+        ("http.listen", "127.0.0.1:0"),
+        ("auth.secret", SECRET),
+        ("listener.checkpoint_every", "200ms"),
+        ("listener.checkpoint_timeout", "3s"),
+        ("listener.backoff_min", "20ms"),
+        ("listener.backoff_max", "500ms"),
+        ("shutdown.drain", "2s"),
+    ];
+    let pairs: Vec<(String, String)> = base.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Config::load(None, std::iter::empty(), &pairs).unwrap()
+}
+
+pub struct Bridge {
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Bridge {
+    pub async fn start(database: &Database) -> Self {
+        Self::with(&database.url, &[]).await
+    }
+
+    pub async fn with(url: &str, more: &[(&str, &str)]) -> Self {
+        let app = App::build(&settings(url, more)).await.unwrap();
+        let (address, stop) = (app.address(), CancellationToken::new());
+        let stopped = stop.clone();
+        let running = TaskTracker::new().spawn(async move { app.run(stopped.cancelled_owned()).await });
+        let bridge = Self { address, stop, running };
+        super::eventually("the bridge is ready", || async { bridge.get("/readyz").await.0 == 200 }).await;
+        bridge
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Begins the drain, without waiting for its end.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Drains and waits for the end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+    }
+
+    /// Status and JSON body (null when it is none) of a request without credentials.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        let response = reqwest::get(self.url(path)).await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+    }
+
+    /// The same with a bearer token.
+    pub async fn get_as(&self, token: &str, path: &str) -> (u16, Value) {
+        let response = reqwest::Client::new().get(self.url(path)).bearer_auth(token).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+    }
+
+    pub async fn post_as(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = reqwest::Client::new().post(self.url(path)).bearer_auth(token).json(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
+    }
+}
+
+/// A token with these claims; `exp` in ten minutes unless given.
+pub fn token(claims: Value) -> String {
+    let mut claims = claims;
+    let exp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + Duration::from_secs(600);
+    if claims.get("exp").is_none() {
+        claims["exp"] = json!(exp.as_secs());
+    }
+    mint(SECRET, claims).unwrap()
+}
+
+/// A member of one tenant.
+pub fn member(tenant: &str) -> String {
+    token(json!({"sub": "ann", "tenant": tenant}))
+}
+
+/// An admin of every tenant.
+pub fn admin() -> String {
+    token(json!({"sub": "root", "role": "admin"}))
+}

@@ -1,0 +1,96 @@
+//! One PostgreSQL for the whole run; for each test a database of its own, cloned from a migrated template.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tidings::private_postgres::{Options, PrivatePostgres};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+use tokio_util::task::TaskTracker;
+
+static SERVER: OnceCell<PrivatePostgres> = OnceCell::const_new();
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// The server that tests share. Those that stop or restart one start their own.
+pub async fn server() -> &'static PrivatePostgres {
+    SERVER
+        .get_or_init(|| async {
+            let server = PrivatePostgres::start(Options::default()).await.unwrap();
+            prepare(&server).await;
+            server
+        })
+        .await
+}
+
+async fn prepare(server: &PrivatePostgres) {
+    let admin = connect(&server.url("postgres")).await;
+    admin.batch_execute("create database template_tidings").await.unwrap();
+    let template = server.url("template_tidings");
+    tidings::migrate::migrate(&template.parse().unwrap(), true).await.unwrap();
+    let client = connect(&template).await;
+    for name in ["documents", "notifications", "chat_sessions"] {
+        let file = format!("{}/triggers/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+        client.batch_execute(&std::fs::read_to_string(file).unwrap()).await.unwrap();
+    }
+    client
+        .batch_execute(
+            "insert into tenants (id, name) values ('acme', 'Acme'), ('globex', 'Globex'), ('initech', 'Initech');
+             insert into users (id, tenant_id, name, email) values
+               ('ann', 'acme', 'Ann', 'ann@acme.example'), ('gus', 'globex', 'Gus', 'gus@globex.example'), ('ira', 'initech', 'Ira', 'ira@initech.example')",
+        )
+        .await
+        .unwrap();
+}
+
+/// A client whose connection lives as long as the test.
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) = url.parse::<tokio_postgres::Config>().unwrap().connect(NoTls).await.unwrap();
+    // Ends with the client; a test that restarts the server expects it to fail.
+    TaskTracker::new().spawn(async move { _ = connection.await });
+    client
+}
+
+/// A test's own database: schema tidings, the reference tables watched, tenants acme, globex and initech.
+pub struct Database {
+    pub url: String,
+    pub client: Client,
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        Self::on(server().await).await
+    }
+
+    /// On a server of the test's own.
+    pub async fn fresh_on(server: &PrivatePostgres) -> Self {
+        prepare(server).await;
+        Self::on(server).await
+    }
+
+    async fn on(server: &PrivatePostgres) -> Self {
+        let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let admin = connect(&server.url("postgres")).await;
+        // One clone at a time: two would each see the other's connection to the template.
+        admin.batch_execute("select pg_advisory_lock(1)").await.unwrap();
+        admin.batch_execute(&format!("create database {name} template template_tidings")).await.unwrap();
+        let url = server.url(&name);
+        Self { client: connect(&url).await, url }
+    }
+
+    /// One more connection.
+    pub async fn connect(&self) -> Client {
+        connect(&self.url).await
+    }
+
+    pub async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
+
+    pub async fn text(&self, sql: &str) -> String {
+        self.client.query_one(sql, &[]).await.unwrap_or_else(|e| panic!("{sql}: {e:?}")).get(0)
+    }
+
+    /// Commits one event of type `sentinel` for the tenant: what must arrive after what must not.
+    pub async fn sentinel(&self, tenant: &str) {
+        self.client.execute("select tidings.emit($1, 'sentinel')", &[&tenant]).await.unwrap();
+    }
+}

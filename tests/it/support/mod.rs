@@ -1,0 +1,20 @@
+//! The small language of these tests: a database per test, bridges in this process, clients that are not ours.
+
+mod bridge;
+mod clients;
+mod database;
+
+pub use bridge::{Bridge, SECRET, admin, member, settings, token};
+pub use clients::{Page, Sse, Ws, events_of, get_page};
+pub use database::{Database, server};
+
+use std::time::Duration;
+
+/// Waits for a condition; panics with `what` when it does not come true in time.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
