@@ -69,9 +69,10 @@ create table tidings._log_5 partition of tidings._log for values in (5);
 create table tidings._log_6 partition of tidings._log for values in (6);
 create table tidings._log_7 partition of tidings._log for values in (7);
 
--- "Not visible in snapshot S" is two index ranges: xid >= xmax(S), and xid in xip(S). By tenant for a client, without for a bridge.
+-- "Not visible in snapshot S" is two ranges of the first: xid >= xmax(S), and xid in xip(S). Their lowest eid is where a
+-- tenant's replay begins; from there it walks the second, page by page, without sorting.
 create index on tidings._log (xid, eid);
-create index on tidings._log (tenant, xid, eid);
+create index on tidings._log (tenant, eid);
 
 -- What retention has emptied so far: a cursor that had not seen all of it is outside retention.
 create table tidings._pruned (
@@ -216,7 +217,7 @@ begin
     return false;
   end if;
   execute format('lock table tidings._log_%s in access exclusive mode', next);
-  execute format('select max(eid) as eid, max(xid) as xid from tidings._log_%s', next) into newest;
+  execute format('select eid, xid from tidings._log_%s order by xid desc, eid desc limit 1', next) into newest;
   update tidings._pruned set eid = greatest(eid, newest.eid), xid = greatest(xid, newest.xid), rotated_at = now();
   execute format('truncate tidings._log_%s', next);
   delete from tidings._idempotency where at < now() - interval '1 day';

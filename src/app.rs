@@ -93,7 +93,11 @@ pub fn postgres_config(config: &Config) -> Result<tokio_postgres::Config, StartE
     }
     let mut postgres = tokio_postgres::Config::from_str(config.database.url.expose())
         // The driver's message names the option or part that is wrong, never a password.
-        .map_err(|error| StartError::DatabaseUrl(std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| cause.to_string())))?;
+        .map_err(|error| {
+            StartError::DatabaseUrl(
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| cause.to_string()),
+            )
+        })?;
     if postgres.get_application_name().is_none() {
         postgres.application_name("tidings");
     }
@@ -104,7 +108,9 @@ pub fn postgres_config(config: &Config) -> Result<tokio_postgres::Config, StartE
 /// Connections for everything but listening.
 pub fn pool(config: &Config) -> Result<Pool, StartError> {
     let mut postgres = postgres_config(config)?;
-    let limit = format!("-c statement_timeout={} -c timezone=UTC", config.database.statement_timeout.as_millis());
+    // Reads of the log are short: compiling them, or starting workers for them, costs more than it saves.
+    let fixed = "-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0";
+    let limit = format!("-c statement_timeout={} {fixed}", config.database.statement_timeout.as_millis());
     let options = postgres.get_options().map_or_else(|| limit.clone(), |options| format!("{options} {limit}"));
     postgres.options(options);
     let manager = Manager::from_config(postgres, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
@@ -140,7 +146,8 @@ pub fn router(config: &Config) -> Arc<Router> {
 
 /// A listener that feeds `router`.
 pub fn listener(config: &Config, log: Log, router: Arc<Router>, metrics: Arc<Metrics>) -> Result<Listener, StartError> {
-    let config::Listener { checkpoint_every, checkpoint_timeout, connect_timeout, backoff_min, backoff_max } = config.listener.clone();
+    let config::Listener { checkpoint_every, checkpoint_timeout, connect_timeout, backoff_min, backoff_max } =
+        config.listener.clone();
     let settings = Settings { checkpoint_every, checkpoint_timeout, connect_timeout, backoff_min, backoff_max };
     let bridge = format!("{:016x}", rand::random::<u64>());
     Ok(Listener::new(settings, postgres_config(config)?, log, router, metrics, bridge))
@@ -154,7 +161,8 @@ impl App {
         }
         let verifier = Arc::new(Verifier::new(&verifier_config(&config.auth))?);
         verifier.load_keys().await?;
-        let socket = TcpListener::bind(config.http.listen).await.map_err(|e| StartError::Bind(config.http.listen, e))?;
+        let socket =
+            TcpListener::bind(config.http.listen).await.map_err(|e| StartError::Bind(config.http.listen, e))?;
         let address = socket.local_addr().map_err(|e| StartError::Bind(config.http.listen, e))?;
         if config.database.migrate {
             migrate(&postgres_config(config)?, false).await?;
@@ -258,6 +266,7 @@ async fn retain(state: Arc<State>, retention: Duration, cancel: CancellationToke
 
 async fn rotate(log: &Log, retention: Duration) -> Result<bool, crate::replay::LogError> {
     let client = log.pool().get().await?;
-    let row = client.query_one("select tidings._rotate(make_interval(secs => $1))", &[&retention.as_secs_f64()]).await?;
+    let row =
+        client.query_one("select tidings._rotate(make_interval(secs => $1))", &[&retention.as_secs_f64()]).await?;
     Ok(row.get(0))
 }

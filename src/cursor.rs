@@ -83,7 +83,11 @@ impl Base {
 
     /// Nothing is unseen by it.
     pub fn everything_seen() -> Self {
-        Self { newest: Key { eid: u64::MAX, xid: u64::MAX, nonce: 0 }, snapshot: Snapshot { xmax: u64::MAX, xip: [].into() }, own: None }
+        Self {
+            newest: Key { eid: u64::MAX, xid: u64::MAX, nonce: 0 },
+            snapshot: Snapshot { xmax: u64::MAX, xip: [].into() },
+            own: None,
+        }
     }
 
     /// Whether an event is still to be sent.
@@ -148,7 +152,9 @@ impl FromStr for Cursor {
 }
 
 fn parse(text: &str) -> Option<Cursor> {
-    if text.len() > TEXT_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) {
+    if text.len() > TEXT_BYTES_MAX
+        || !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    {
         return None;
     }
     let fields: Vec<&str> = text.split('.').collect();
@@ -235,19 +241,27 @@ mod tests {
     }
 
     fn base() -> impl Strategy<Value = Base> {
-        (key(), 1..1_000_000u64, proptest::collection::vec(1..1000u64, 0..5), proptest::option::of((0..99u64, 0..99u64))).prop_map(
-            |(newest, xmax, below, own)| {
+        (
+            key(),
+            1..1_000_000u64,
+            proptest::collection::vec(1..1000u64, 0..5),
+            proptest::option::of((0..99u64, 0..99u64)),
+        )
+            .prop_map(|(newest, xmax, below, own)| {
                 let xip = below.into_iter().filter(|d| *d <= xmax).map(|d| xmax - d).collect();
                 Base { newest, snapshot: Snapshot { xmax, xip }, own }
-            },
-        )
+            })
     }
 
     fn cursor() -> impl Strategy<Value = Cursor> {
         prop_oneof![
             key().prop_map(Cursor::Event),
             base().prop_map(|base| Cursor::Snapshot(Stamp { epoch: "1f".into(), base })),
-            (base(), base(), 0..99u64).prop_map(|(base, to, last)| Cursor::Page { from: Stamp { epoch: "1f".into(), base }, to, last }),
+            (base(), base(), 0..99u64).prop_map(|(base, to, last)| Cursor::Page {
+                from: Stamp { epoch: "1f".into(), base },
+                to,
+                last
+            }),
         ]
     }
 
@@ -265,7 +279,19 @@ mod tests {
 
     #[test]
     fn garbage_is_no_cursor() {
-        for text in ["", "x", "1-2", "1-2-3-4", "1-2-zz", "1-2-123456789", "-1-2-3", "c.1.1-2-3.5-9.", "c..1-2-3.5.", "99999999999999999999-1-1", "1-2-+f"] {
+        for text in [
+            "",
+            "x",
+            "1-2",
+            "1-2-3-4",
+            "1-2-zz",
+            "1-2-123456789",
+            "-1-2-3",
+            "c.1.1-2-3.5-9.",
+            "c..1-2-3.5.",
+            "99999999999999999999-1-1",
+            "1-2-+f",
+        ] {
             assert_eq!(text.parse::<Cursor>(), Err(NotACursor), "{text:?}");
         }
     }

@@ -125,7 +125,10 @@ fn decode_control(payload: &str) -> Result<Payload, DecodeError> {
 
 /// Reads one row of the log, as selected by [`replay`](crate::replay).
 pub fn decode_row(row: &tokio_postgres::Row) -> Result<Arc<Event>, DecodeError> {
-    fn field<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a tokio_postgres::Row, name: &'static str) -> Result<T, DecodeError> {
+    fn field<'a, T: tokio_postgres::types::FromSql<'a>>(
+        row: &'a tokio_postgres::Row,
+        name: &'static str,
+    ) -> Result<T, DecodeError> {
         row.try_get(name).map_err(|_| DecodeError::Field(name))
     }
     let data: Option<String> = field(row, "data")?;
@@ -136,7 +139,10 @@ pub fn decode_row(row: &tokio_postgres::Row) -> Result<Arc<Event>, DecodeError> 
             xid: field::<i64>(row, "xid")?.unsigned_abs(),
             nonce: field::<i32>(row, "nonce")?.cast_unsigned(),
         },
-        snapshot: Snapshot::from_postgres(field(row, "snap")?).ok_or(DecodeError::Field("snap"))?,
+        snapshot: match field::<Option<&str>>(row, "snap")? {
+            Some(text) => Snapshot::from_postgres(text).ok_or(DecodeError::Field("snap"))?,
+            None => Snapshot::default(),
+        },
         at_us: field(row, "at_us")?,
         tenant: TenantId::trusted(field(row, "tenant")?),
         audience: field(row, "audience")?,
@@ -154,7 +160,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn shape(name: &str) -> String {
-        std::fs::read_to_string(format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"))).unwrap().trim().to_owned()
+        std::fs::read_to_string(format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR")))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     #[test]
@@ -163,7 +172,10 @@ mod tests {
         assert_eq!(event.key.to_string(), "18342-7312-9f3a2c1b");
         assert_eq!((event.tenant.as_str(), &*event.kind), ("acme", "documents.updated"));
         assert_eq!(event.snapshot, Snapshot { xmax: 7312, xip: [7305, 7309].into() });
-        assert!(matches!(decode(&shape("reference")), Ok(Payload::Reference(Reference { xid: 7313, first: 18343, last: 118342 }))));
+        assert!(matches!(
+            decode(&shape("reference")),
+            Ok(Payload::Reference(Reference { xid: 7313, first: 18343, last: 118342 }))
+        ));
         assert!(matches!(decode(&shape("checkpoint")), Ok(Payload::Checkpoint(Checkpoint { token: 41, .. }))));
     }
 

@@ -168,7 +168,8 @@ pub fn text_frame(parts: &[&[u8]]) -> Bytes {
 
 /// RFC 3339 with microseconds, UTC.
 pub fn time_text(at_us: i64) -> String {
-    jiff::Timestamp::from_microsecond(at_us).map_or_else(|_| "1970-01-01T00:00:00.000000Z".into(), |at| format!("{at:.6}"))
+    jiff::Timestamp::from_microsecond(at_us)
+        .map_or_else(|_| "1970-01-01T00:00:00.000000Z".into(), |at| format!("{at:.6}"))
 }
 
 fn push_member(out: &mut String, name: &str, value: Option<&str>) {

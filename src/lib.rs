@@ -1,22 +1,55 @@
 //! tidings: a committed PostgreSQL change reaches its tenant's subscribers, and a reconnect misses nothing.
-#![allow(missing_docs)]
+//!
+//! This is the map. Modules stand in the order in which an event travels:
+//!
+//! ```text
+//! a row changes                     triggers/*.sql → a capture function    inside the writer's transaction
+//!   → event row + NOTIFY at COMMIT  sql/V2__capture.sql                    one call per statement
+//!   → the listening connection      listener (session, road)               one per process
+//!   → decode(payload) → Event       decode → event                         pure, total
+//!   → admitted once                 ledger                                 by notification, catch-up or audit alike
+//!   → router.dispatch(event)        router → ring                          tenant → ring; never waits
+//!   → subscriber                    subscriber                             a cursor in a ring; beyond it, replay reads the log
+//!   → sse | ws | page               http                                   bytes framed once, shared by all sockets
+//! ```
+//!
+//! [`cursor`] is the one idea that makes it lossless: a cursor is a snapshot, and what it has not seen is sent.
+//! [`app`] builds the parts and ends them in order; [`cli`] is the command line; [`config`] the settings.
+//!
+//! # Invariants, and the tests that hold them
+//!
+//! - One listener per process; its socket is always read. `a_terminated_listener_backend_loses_nothing`
+//! - Nothing between the listening connection and a ring waits for a client. `a_client_that_stops_reading_costs_only_itself`
+//! - Each event once while connected; a resume loses none. `every_event_is_delivered_once_and_500_resumes_lose_none`
+//! - A gap is told before any newer event. `a_cursor_outside_retention_is_told_reset_first`
+//! - A `TenantId` is made only by `decode` and `auth`. `a_tenant_id_is_made_only_by_decode_and_auth`
+//! - Only `http` and `app_api` know warp. `only_http_and_app_api_know_warp`
+//! - Row data is never parsed beyond the envelope and never logged. `an_event_is_one_line_whatever_its_json_looks_like`
+//! - `config.toml` is complete. `config_toml_is_complete`
+
+pub mod listener;
+
+pub mod decode;
+pub mod event;
+
+pub mod ledger;
+
+pub mod ring;
+pub mod router;
+
+pub mod replay;
+pub mod subscriber;
+
+pub mod app_api;
 pub mod auth;
+pub mod disconnect;
+pub mod http;
+
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod cursor;
-pub mod decode;
-pub mod disconnect;
-pub mod event;
-pub mod ledger;
-pub mod listener;
 pub mod metrics;
+pub mod migrate;
 pub mod private_postgres;
 pub mod process;
-pub mod replay;
-pub mod ring;
-pub mod router;
-pub mod subscriber;
-pub mod app_api;
-pub mod http;
-pub mod app;
-pub mod migrate;

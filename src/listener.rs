@@ -72,9 +72,13 @@ impl ListenError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::ConnectTimeout(_) => "check host and port in database.url, and that a firewall lets this machine through",
+            Self::ConnectTimeout(_) => {
+                "check host and port in database.url, and that a firewall lets this machine through"
+            }
             Self::Pooler => "point database.url at PostgreSQL itself, or at a pooler's session mode",
-            Self::Postgres(error) if error.as_db_error().is_some_and(|e| e.code().code() == "3F000" || e.code().code() == "42883") => {
+            Self::Postgres(error)
+                if error.as_db_error().is_some_and(|e| e.code().code() == "3F000" || e.code().code() == "42883") =>
+            {
                 "run `tidings migrate` first"
             }
             Self::Postgres(_) => "check database.url: host, port, user, password and database name",
@@ -193,7 +197,9 @@ impl Listener {
             if base.is_ok() && newest {
                 return Ok(old);
             }
-            tracing::warn!("the log is not the one that was followed before (restored, promoted, or pruned): subscribers start over from it");
+            tracing::warn!(
+                "the log is not the one that was followed before (restored, promoted, or pruned): subscribers start over from it"
+            );
         }
         let now = Arc::new(self.log.now().await?);
         self.router.begin(&now);
@@ -209,4 +215,3 @@ impl Listener {
         admitted
     }
 }
-

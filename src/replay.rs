@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_postgres::types::ToSql;
 
 use crate::cursor::{Base, Cursor, Key, Snapshot, Stamp};
-use crate::decode::{self, DecodeError, Reference};
+use crate::decode::{self, Reference};
 use crate::event::{Event, TenantId};
 
 /// Whose events are read.
@@ -45,9 +45,6 @@ pub enum LogError {
     /// The query failed.
     #[error("the log cannot be read: {0}")]
     Query(#[from] tokio_postgres::Error),
-    /// A row that this version does not understand.
-    #[error("the log holds a row that cannot be read: {0}")]
-    Row(#[from] DecodeError),
     /// `tidings.cursor()` returned something else.
     #[error("tidings.cursor() returned no cursor; is the schema of this version installed?")]
     Cursor,
@@ -88,9 +85,17 @@ pub struct Log {
     readers: Arc<Semaphore>,
 }
 
-const COLUMNS: &str = "l.eid, l.xid::text::bigint as xid, l.nonce, coalesce(l.snap, h.snap)::text as snap,
-    (extract(epoch from l.at) * 1000000)::bigint as at_us, l.tenant, l.audience, l.type, l.source, l.subject, l.changed, l.data::text as data";
-const HEAD: &str = "left join tidings._log h on l.snap is null and h.xid = l.xid and h.eid = l.head";
+const COLUMNS: &str =
+    "l.eid, l.xid::text::bigint as xid, l.nonce, (extract(epoch from l.at) * 1000000)::bigint as at_us,
+    l.tenant, l.audience, l.type, l.source, l.subject, l.changed, l.data::text as data";
+/// The snapshot of an event, from its statement's first row. Only rings need it.
+const HEAD: &str = "left join lateral (select coalesce(l.snap, h.snap)::text as snap from tidings._log h where h.xid = l.xid and h.eid = l.head) head on true";
+/// `Base::unseen` word for word, with $2 xmax, $3 newest xid, $4 xip, $5 own xid, $6 own eid, $7 newest eid …
+const UNSEEN: &str = "case when l.xid = $5::text::xid8 then l.eid > $6
+    else l.xid >= $2::text::xid8 or l.xid = any ($4::text[]::xid8[]) or (l.xid > $3::text::xid8 and l.eid >= $7) end";
+/// … and the transactions that may hold such events, as ranges of an index.
+const CANDIDATES: &str = "(l.xid > least($2::text::xid8, $3::text::xid8) or l.xid = $2::text::xid8
+    or l.xid = any ($4::text[]::xid8[]) or l.xid = $5::text::xid8)";
 
 impl Log {
     /// Reads through `pool`, at most `readers` pages at a time.
@@ -127,12 +132,15 @@ impl Log {
     async fn after_event(&self, scope: &Scope, key: Key) -> Result<Result<Base, Reset>, LogError> {
         let client = self.pool.get().await?;
         let sql = format!(
-            "select coalesce(l.snap, h.snap)::text as snap from tidings._log l {HEAD}
+            "select head.snap from tidings._log l {HEAD}
               where l.xid = $1::text::xid8 and l.eid = $2 and l.nonce = $3 and ($4::text is null or l.tenant = $4)"
         );
         let statement = client.prepare_cached(&sql).await?;
         let found = client
-            .query_opt(&statement, &[&key.xid.to_string(), &(key.eid as i64), &key.nonce.cast_signed(), &scope.tenant()])
+            .query_opt(
+                &statement,
+                &[&key.xid.to_string(), &(key.eid as i64), &key.nonce.cast_signed(), &scope.tenant()],
+            )
             .await?;
         let snapshot = found.and_then(|row| Snapshot::from_postgres(row.get::<_, Option<&str>>(0)?));
         Ok(snapshot.map(|snapshot| Base::after(key, snapshot)).ok_or(Reset::Unknown))
@@ -152,7 +160,8 @@ impl Log {
         let row = client
             .query_one(&statement, &[&newest.xid.to_string(), &(newest.eid as i64), &newest.nonce.cast_signed()])
             .await?;
-        let (epoch, pruned, exists) = (row.get::<_, &str>(0), row.get::<_, i64>(1).unsigned_abs(), row.get::<_, bool>(2));
+        let (epoch, pruned, exists) =
+            (row.get::<_, &str>(0), row.get::<_, i64>(1).unsigned_abs(), row.get::<_, bool>(2));
         Ok(if epoch != &*stamp.epoch {
             Err(Reset::History)
         } else if stamp.base == Base::default() {
@@ -167,32 +176,43 @@ impl Log {
         })
     }
 
-    /// What `from` has not seen and `to` has, behind eid `last`, at most `limit` events.
+    /// What `from` has not seen and `to` has, behind eid `last`, at most `limit` events. Only with [`Scope::Every`] do
+    /// they carry their snapshots.
     pub async fn page(&self, scope: &Scope, from: &Base, to: &Base, last: u64, limit: usize) -> Result<Page, LogError> {
         // A closed semaphore would mean shutdown; nobody closes it, and without a permit the page is merely not counted.
         let _reader = self.readers.acquire().await.ok();
         let client = self.pool.get().await?;
-        let tenant = scope.tenant();
         let (xmax, xip) = xids(&from.snapshot);
-        let (seen_to, open_to) = (to.snapshot.xmax.to_string(), xids(&to.snapshot).1);
         let (own_xid, own_eid) = from.own.map_or((String::from("0"), 0), |(xid, eid)| (xid.to_string(), eid as i64));
-        let newest_xid = from.newest.xid.to_string();
-        let (newest_eid, last, fetch) = (from.newest.eid as i64, last as i64, limit as i64 + 1);
-        // The candidates are index ranges on xid; what follows is Base::unseen, word for word.
-        let mut sql = format!(
-            "select {COLUMNS} from tidings._log l {HEAD}
-              where l.eid > $1 and l.xid < $2::text::xid8 and l.xid <> all ($3::text[]::xid8[])
-                and (l.xid > least($4::text::xid8, $5::text::xid8) or l.xid = $4::text::xid8 or l.xid = any ($6::text[]::xid8[]) or l.xid = $7::text::xid8)
-                and case when l.xid = $7::text::xid8 then l.eid > $8
-                         else l.xid >= $4::text::xid8 or l.xid = any ($6::text[]::xid8[]) or (l.xid > $5::text::xid8 and l.eid >= $9) end"
-        );
-        let mut params: Vec<&(dyn ToSql + Sync)> =
-            vec![&last, &seen_to, &open_to, &xmax, &newest_xid, &xip, &own_xid, &own_eid, &newest_eid];
-        if tenant.is_some() {
-            sql.push_str(" and l.tenant = $10");
-            params.push(&tenant);
+        let (newest_xid, newest_eid) = (from.newest.xid.to_string(), from.newest.eid as i64);
+        let (seen_to, open_to) = xids(&to.snapshot);
+        let mut behind = last as i64;
+        let rule: [&(dyn ToSql + Sync); 6] = [&xmax, &newest_xid, &xip, &own_xid, &own_eid, &newest_eid];
+        if let (Scope::Tenant(_), 0) = (scope, last) {
+            let sql = format!("select min(l.eid) from tidings._log l where l.eid > $1 and {CANDIDATES} and {UNSEEN}");
+            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&behind];
+            params.extend(rule);
+            match client.query_one(&client.prepare_cached(&sql).await?, &params).await?.get::<_, Option<i64>>(0) {
+                Some(first) => behind = first - 1,
+                None => return Ok(Page::default()),
+            }
         }
-        sql.push_str(&format!(" order by l.eid limit {fetch}"));
+        let tenant = scope.tenant();
+        let fetch = limit as i64 + 1;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&behind];
+        params.extend(rule);
+        params.extend([&seen_to as &(dyn ToSql + Sync), &open_to, &fetch]);
+        let wanted =
+            format!("l.eid > $1 and l.xid < $8::text::xid8 and l.xid <> all ($9::text[]::xid8[]) and {UNSEEN}");
+        let sql = if tenant.is_some() {
+            params.push(&tenant);
+            format!(
+                "select {COLUMNS}, null::text as snap from tidings._log l where l.tenant = $11 and {wanted} order by l.eid limit $10"
+            )
+        } else {
+            let rows = format!("select * from tidings._log l where {wanted} and {CANDIDATES} order by l.eid limit $10");
+            format!("select {COLUMNS}, head.snap from ({rows}) l {HEAD} order by l.eid")
+        };
         let statement = client.prepare_cached(&sql).await?;
         read(client.query(&statement, &params).await?, limit)
     }
@@ -201,12 +221,13 @@ impl Log {
     pub async fn referenced(&self, reference: Reference, last: u64, limit: usize) -> Result<Page, LogError> {
         let client = self.pool.get().await?;
         let sql = format!(
-            "select {COLUMNS} from tidings._log l {HEAD}
+            "select {COLUMNS}, head.snap from tidings._log l {HEAD}
               where l.xid = $1::text::xid8 and l.eid between $2 and $3 and l.eid > $4 order by l.eid limit $5"
         );
         let statement = client.prepare_cached(&sql).await?;
         let (first, to, last) = (reference.first as i64, reference.last as i64, last as i64);
-        let rows = client.query(&statement, &[&reference.xid.to_string(), &first, &to, &last, &(limit as i64 + 1)]).await?;
+        let rows =
+            client.query(&statement, &[&reference.xid.to_string(), &first, &to, &last, &(limit as i64 + 1)]).await?;
         read(rows, limit)
     }
 
@@ -226,7 +247,14 @@ impl Log {
     }
 
     /// As [`Self::page`], trying again for a while when the database is away.
-    pub async fn page_patiently(&self, scope: &Scope, from: &Base, to: &Base, last: u64, limit: usize) -> Result<Page, LogError> {
+    pub async fn page_patiently(
+        &self,
+        scope: &Scope,
+        from: &Base,
+        to: &Base,
+        last: u64,
+        limit: usize,
+    ) -> Result<Page, LogError> {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.page(scope, from, to, last, limit).await {
@@ -245,6 +273,8 @@ fn xids(snapshot: &Snapshot) -> (String, Vec<String>) {
 
 fn read(rows: Vec<tokio_postgres::Row>, limit: usize) -> Result<Page, LogError> {
     let more = rows.len() > limit;
-    let events = rows.iter().take(limit).map(decode::decode_row).collect::<Result<_, _>>()?;
-    Ok(Page { events, more })
+    let decoded = rows.iter().take(limit).map(decode::decode_row);
+    let readable = decoded
+        .filter_map(|event| event.inspect_err(|error| tracing::warn!(%error, "a row of the log was skipped")).ok());
+    Ok(Page { events: readable.collect(), more })
 }

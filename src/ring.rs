@@ -48,6 +48,9 @@ impl Encoding {
 /// Sockets take what is pending in pieces of about this size: one write each, and small enough to be fair.
 const PIECE_BYTES: usize = 128 * 1024;
 
+/// Pieces kept for the next reader.
+const PIECES: usize = 16;
+
 /// What lies behind a position.
 #[derive(Debug)]
 pub enum Read<T> {
@@ -77,7 +80,17 @@ pub struct Ring {
     inner: RwLock<Inner>,
     seats: Mutex<Vec<Seat>>,
     /// What the last readers asked for. Subscribers that keep up all ask for the same.
-    joined: Mutex<VecDeque<(u64, Encoding, u64, Option<Joined>)>>,
+    pieces: Mutex<VecDeque<Piece>>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    from: u64,
+    to: u64,
+    encoding: Encoding,
+    /// Whether it ended before the head, and stays as it is whatever comes.
+    complete: bool,
+    joined: Option<Joined>,
 }
 
 #[derive(Debug)]
@@ -107,7 +120,7 @@ impl Ring {
             mark: mark.map(|stamp| (stamp, 1)),
             used_at: Instant::now(),
         };
-        Self { bounds, inner: RwLock::new(inner), seats: Mutex::default(), joined: Mutex::default() }
+        Self { bounds, inner: RwLock::new(inner), seats: Mutex::default(), pieces: Mutex::default() }
     }
 
     fn read_inner(&self) -> RwLockReadGuard<'_, Inner> {
@@ -124,7 +137,9 @@ impl Ring {
         inner.bytes += event.weight();
         inner.events.push_back(event);
         inner.used_at = Instant::now();
-        while inner.events.len() > 1 && (inner.events.len() > self.bounds.events_max || inner.bytes > self.bounds.bytes_max) {
+        while inner.events.len() > 1
+            && (inner.events.len() > self.bounds.events_max || inner.bytes > self.bounds.bytes_max)
+        {
             inner.evict(self.bounds.events_max);
         }
     }
@@ -205,15 +220,17 @@ impl Ring {
         } else if from >= head {
             return Read::Drained;
         }
-        let mut cache = lock(&self.joined);
-        if let Some((.., to, joined)) = cache.iter().find(|(at, kind, to, _)| *at == from && *kind == encoding && (*to == head)) {
-            return Read::Some(joined.clone(), *to);
+        let mut pieces = lock(&self.pieces);
+        let same =
+            |piece: &&Piece| piece.from == from && piece.encoding == encoding && (piece.complete || piece.to == head);
+        if let Some(piece) = pieces.iter().rev().find(same) {
+            return Read::Some(piece.joined.clone(), piece.to);
         }
         let (joined, to) = inner.join(from, encoding);
-        if cache.len() >= 8 {
-            cache.pop_front();
+        if pieces.len() >= PIECES {
+            pieces.pop_front();
         }
-        cache.push_back((from, encoding, to, joined.clone()));
+        pieces.push_back(Piece { from, to, encoding, complete: to < head, joined: joined.clone() });
         Read::Some(joined, to)
     }
 

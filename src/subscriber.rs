@@ -89,7 +89,9 @@ impl Sent {
             return false;
         }
         self.order.push_back(eid);
-        if self.order.len() > SENT_MAX && let Some(oldest) = self.order.pop_front() {
+        if self.order.len() > SENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
             self.eids.remove(&oldest);
         }
         true
@@ -285,7 +287,9 @@ impl Subscriber {
     pub fn sent(&self) -> Vec<u64> {
         let held = self.position.saturating_sub(self.opened_at) as usize;
         match self.ring.events(self.opened_at.max(self.ring.start()), held) {
-            Read::Some(events, _) => events.iter().filter(|event| self.filter.admits(event)).map(|event| event.key.eid).collect(),
+            Read::Some(events, _) => {
+                events.iter().filter(|event| self.filter.admits(event)).map(|event| event.key.eid).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -296,7 +300,9 @@ impl Subscriber {
         if !matches!(self.state, State::Live) {
             return None;
         }
-        if self.base.is_none() && let Some(cursor) = self.ring.cursor_at(self.position) {
+        if self.base.is_none()
+            && let Some(cursor) = self.ring.cursor_at(self.position)
+        {
             if matches!(cursor, Cursor::Snapshot(_)) {
                 self.last = None;
             }
@@ -436,7 +442,9 @@ impl Subscriber {
     fn take_page(&mut self, from: Base, to: Stamp, page: Page, mut sent: Option<&mut Sent>) -> Option<Delivery> {
         let State::Replaying(replay) = &mut self.state else { return None };
         let admitted = page.events.iter().filter(|event| {
+            // What the client had seen before it subscribed was skipped on the ring, and is skipped here.
             !replay.skip.contains(&event.key.eid)
+                && self.base.as_ref().is_none_or(|base| base.unseen(event.key.xid, event.key.eid))
                 && self.filter.admits(event)
                 && sent.as_deref_mut().is_none_or(|sent| sent.first(event.key.eid))
         });

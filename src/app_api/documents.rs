@@ -36,18 +36,31 @@ pub async fn create(state: &State, principal: &Principal, tenant: &str, body: &[
     let call = "select tidings_app.create_document($1, $2, $3, $4, $5, $6, $7::json::jsonb)::text";
     let metadata = document.metadata.unwrap_or_else(|| Value::Object(Default::default()));
     let created = client
-        .query_one(call, &[&tenant.as_str(), &principal.sub, &document.name, &document.url, &document.size, &document.mime_type, &metadata])
+        .query_one(
+            call,
+            &[
+                &tenant.as_str(),
+                &principal.sub,
+                &document.name,
+                &document.url,
+                &document.size,
+                &document.mime_type,
+                &metadata,
+            ],
+        )
         .await
-        .map_err(|error| refused(error))?;
+        .map_err(refused)?;
     let created: Value = serde_json::from_str(created.get(0)).unwrap_or_default();
     Ok(json(StatusCode::CREATED, &created))
 }
 
 fn refused(error: tokio_postgres::Error) -> Problem {
     match error.as_db_error().map(|db| db.code().code().to_owned()).as_deref() {
-        Some("3F000" | "42883" | "42P01") => {
-            Problem::new(StatusCode::NOT_IMPLEMENTED, "no_application", "this database has no functions in schema tidings_app; see `tidings migrate --app`")
-        }
+        Some("3F000" | "42883" | "42P01") => Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "no_application",
+            "this database has no functions in schema tidings_app; see `tidings migrate --app`",
+        ),
         Some("23503") => Problem::field("tenant", "this tenant or user is not in the application's tables"),
         _ => error.into(),
     }

@@ -128,7 +128,7 @@ async fn show(
     let until = async {
         ended.await;
         // Ignored: with stdout closed there is nobody to tell.
-        let _ = say("\nending: telling clients, stopping the database");
+        let _ = say("\nending: telling clients to leave");
         stop.cancel();
     };
     let cancelled = stop.clone();

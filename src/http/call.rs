@@ -56,7 +56,12 @@ impl Call {
     }
 
     /// A whole number within bounds, or the default.
-    pub fn number(&self, name: &'static str, default: u64, bounds: std::ops::RangeInclusive<u64>) -> Result<u64, Problem> {
+    pub fn number(
+        &self,
+        name: &'static str,
+        default: u64,
+        bounds: std::ops::RangeInclusive<u64>,
+    ) -> Result<u64, Problem> {
         let Some(text) = self.query(name) else { return Ok(default) };
         text.parse().ok().filter(|n| bounds.contains(n)).ok_or_else(|| {
             Problem::field(name, format!("{name} must be a whole number from {} to {}", bounds.start(), bounds.end()))
@@ -68,7 +73,8 @@ impl Call {
         let accept = self.header("accept").unwrap_or("*/*").to_ascii_lowercase();
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
-            let (name, refused) = (parts.next().unwrap_or(""), parts.any(|p| matches!(p, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")));
+            let (name, refused) =
+                (parts.next().unwrap_or(""), parts.any(|p| matches!(p, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")));
             match name {
                 "text/event-stream" if !refused => return Ok(Representation::Stream),
                 "application/json" | "application/*" | "*/*" if !refused => return Ok(Representation::Page),

@@ -103,7 +103,8 @@ impl Control {
         if left.is_empty() {
             return Err(Problem::field("unsubscribe", "nothing would be left to show; close the stream instead"));
         }
-        let globs = Globs::from_items(left).map_err(|e| Problem::field("subscribe", format!("subscribe: {e}; {}", e.hint())))?;
+        let globs = Globs::from_items(left)
+            .map_err(|e| Problem::field("subscribe", format!("subscribe: {e}; {}", e.hint())))?;
         *types = Types { shown: Some(globs.clone()), changed: true };
         self.waker.wake();
         Ok(globs)
@@ -132,7 +133,12 @@ impl Connections {
         if places.draining {
             return Err(Problem::draining());
         } else if places.open.len() >= self.limits.total {
-            return Err(Problem::later(StatusCode::SERVICE_UNAVAILABLE, "full", "this instance has no room for more connections", 5));
+            return Err(Problem::later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "full",
+                "this instance has no room for more connections",
+                5,
+            ));
         }
         let mine = places.by_user.entry(principal.sub.clone()).or_default();
         if *mine >= self.limits.per_user {

@@ -41,7 +41,9 @@ pub async fn authenticate(state: &State, call: &Call, method: &Method) -> Result
     let changes = !matches!(*method, Method::GET | Method::HEAD);
     let from_page = call.headers.contains_key("origin");
     if changes && !(from_page && call.origin_allowed(&state.settings.origins)) {
-        return Err(refused(Problem::forbidden("a request with a cookie must come from a page of this host or of http.origins")));
+        return Err(refused(Problem::forbidden(
+            "a request with a cookie must come from a page of this host or of http.origins",
+        )));
     }
     Ok(principal)
 }
@@ -57,7 +59,8 @@ pub fn verify(state: &State, token: &str) -> Result<Principal, Problem> {
 }
 
 fn cookie(call: &Call) -> Option<String> {
-    let pairs = call.headers.get_all("cookie").iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
+    let pairs =
+        call.headers.get_all("cookie").iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
     let mut named = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == COOKIE);
     named.next().map(|(_, value)| value.to_owned())
 }
@@ -74,7 +77,13 @@ pub async fn issue(state: &State, principal: &Principal) -> Result<String, Probl
 
 /// Uses a ticket up, on whichever instance it was issued.
 pub async fn redeem(state: &State, ticket: &str) -> Result<Principal, Problem> {
-    let spent = || Problem::new(StatusCode::UNAUTHORIZED, "ticket_spent", "this ticket was used, has expired, or never was; fetch a new one");
+    let spent = || {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "ticket_spent",
+            "this ticket was used, has expired, or never was; fetch a new one",
+        )
+    };
     if ticket.len() > 128 {
         return Err(spent());
     }

@@ -40,12 +40,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.conn.start();
         request.extensions_mut().insert(self.conn.clone());
         let id = request_id(request.headers());
         let origin = self.allowed_origin(request.headers());
         let listed = !self.origins.is_empty();
-        let preflight = request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
+        let preflight =
+            request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
         let answer = (!preflight).then(|| self.routes.call(request));
         Box::pin(async move {
             let mut response = match answer {
@@ -81,7 +81,10 @@ fn allow(known: bool) -> Response {
     if known {
         let allowed: [(HeaderName, &str); 3] = [
             (HeaderName::from_static("access-control-allow-methods"), "GET, POST, PATCH, DELETE"),
-            (HeaderName::from_static("access-control-allow-headers"), "authorization, content-type, idempotency-key, last-event-id"),
+            (
+                HeaderName::from_static("access-control-allow-headers"),
+                "authorization, content-type, idempotency-key, last-event-id",
+            ),
             (HeaderName::from_static("access-control-max-age"), "600"),
         ];
         response.headers_mut().extend(allowed.map(|(name, value)| (name, HeaderValue::from_static(value))));
@@ -92,7 +95,8 @@ fn allow(known: bool) -> Response {
 /// The caller's id for the request, if it is harmless in a log; else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let harmless = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let given = headers.get("x-request-id").filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(harmless));
+    let given =
+        headers.get("x-request-id").filter(|id| (1..=64).contains(&id.len()) && id.as_bytes().iter().all(harmless));
     let new = || HeaderValue::from_str(&format!("{:016x}", rand::random::<u64>()));
     given.cloned().map_or_else(new, Ok).unwrap_or_else(|_| HeaderValue::from_static("none"))
 }

@@ -22,6 +22,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -100,80 +102,100 @@ impl State {
 pub fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
     let with = {
         let state = state.clone();
-        warp::any().map(move || state.clone())
+        warp::any().map(move || state.clone()).and(call()).boxed()
     };
-    let events = warp::path!("v1" / "tenants" / String / "events").and(with.clone()).and(call());
-    let read_events = events.clone().and(warp::get()).then(|tenant, state, call| answer(read(state, call, Some(tenant))));
-    let publish = events.and(warp::post()).and(warp::body::stream()).then(|tenant: String, state: Arc<State>, call: Call, body| {
-        answer(async move {
-            let principal = credential::authenticate(&state, &call, &Method::POST).await?;
-            let body = publish::body(&state, &call, body).await?;
-            publish::publish(&state, &call, &principal, &segment(&tenant)?, &body).await
-        })
-    });
-    let every = warp::path!("v1" / "events").and(warp::get()).and(with.clone()).and(call());
-    let every = every.then(|state, call| answer(read(state, call, None)));
-    let socket = warp::path!("v1" / "ws").and(warp::get()).and(with.clone()).and(call());
-    let socket = socket.and(warp::ext::optional()).then(|state, call, on| answer(async move { ws::upgrade(&state, call, on).await }));
-    let ticket = warp::path!("v1" / "tickets").and(warp::post()).and(with.clone()).and(call());
-    let ticket = ticket.then(|state, call| answer(ticket_for(state, call)));
-    let change = warp::path!("v1" / "connections" / String).and(warp::patch()).and(with.clone()).and(call());
-    let change = change.and(warp::body::stream()).then(|id: String, state: Arc<State>, call: Call, body| {
-        answer(async move {
-            let principal = credential::authenticate(&state, &call, &Method::PATCH).await?;
-            let change = publish::parse(&publish::body(&state, &call, body).await?)?;
-            let types = state.connections.change(&id, &principal.sub, &change)?;
-            Ok(status::json(StatusCode::OK, &serde_json::json!({"types": types.iter().collect::<Vec<_>>()})))
-        })
-    });
-    let end = warp::path!("v1" / "connections" / String).and(warp::delete()).and(with.clone()).and(call());
-    let end = end.then(|id, state, call| answer(end_connection(state, call, id)));
-    let create_document = warp::path!("v1" / "tenants" / String / "documents").and(warp::post()).and(with.clone()).and(call());
-    let create_document = create_document.and(warp::body::stream()).then(|tenant: String, state: Arc<State>, call: Call, body| {
-        answer(async move {
-            let principal = credential::authenticate(&state, &call, &Method::POST).await?;
-            let body = publish::body(&state, &call, body).await?;
-            app_api::documents::create(&state, &principal, &segment(&tenant)?, &body).await
-        })
-    });
-    let about = warp::path!("v1" / "status").or(warp::path!("v1" / "session").or(warp::path!("v1" / "stats")).unify()).unify();
-    let about = about.and(warp::path::full()).and(warp::get()).and(with.clone()).and(call());
-    let about = about.then(|path: warp::path::FullPath, state, call| answer(about_server(state, call, path)));
-    let live = warp::path!("livez").and(warp::get()).map(|| status::json(StatusCode::OK, &serde_json::json!({"live": true})));
-    let ready = warp::path!("readyz").and(warp::get()).and(with.clone());
-    let ready = ready.then(|state: Arc<State>| answer(async move { status::ready(&state) }));
-    let metrics = warp::path!("metrics").and(warp::get()).and(with.clone()).map(|state: Arc<State>| status::metrics(&state));
-    let index = warp::path::end().and(warp::get()).and(with).and(call());
-    let index = index.then(|state, call| answer(async move { pages::index(&state, &call).await }));
+    let events = warp::path!("v1" / "tenants" / String / "events").and(with.clone()).boxed();
+    // Each route is boxed: the type of all together would take the compiler minutes.
+    let all = [
+        events.clone().and(warp::get()).then(|tenant, state, call| answer(read(state, call, Some(tenant)))).boxed(),
+        events
+            .and(warp::post())
+            .and(body())
+            .then(|tenant, state, call, body| answer(publish(state, call, tenant, body)))
+            .boxed(),
+        warp::path!("v1" / "ws")
+            .and(warp::get())
+            .and(with.clone())
+            .and(warp::ext::optional())
+            .then(|state, call, on| answer(async move { ws::upgrade(&state, call, on).await }))
+            .boxed(),
+        warp::path!("v1" / "events")
+            .and(warp::get())
+            .and(with.clone())
+            .then(|state, call| answer(read(state, call, None)))
+            .boxed(),
+        warp::path!("v1" / "tickets")
+            .and(warp::post())
+            .and(with.clone())
+            .then(|state, call| answer(ticket(state, call)))
+            .boxed(),
+        warp::path!("v1" / "connections" / String)
+            .and(warp::patch())
+            .and(with.clone())
+            .and(body())
+            .then(|id, state, call, body| answer(change_connection(state, call, id, body)))
+            .boxed(),
+        warp::path!("v1" / "connections" / String)
+            .and(warp::delete())
+            .and(with.clone())
+            .then(|id, state, call| answer(end_connection(state, call, id)))
+            .boxed(),
+        warp::path!("v1" / "tenants" / String / "documents")
+            .and(warp::post())
+            .and(with.clone())
+            .and(body())
+            .then(|tenant, state, call, body| answer(create_document(state, call, tenant, body)))
+            .boxed(),
+        warp::path!("v1" / "status")
+            .and(warp::get())
+            .and(with.clone())
+            .then(|state, call| answer(about(state, call, About::Status)))
+            .boxed(),
+        warp::path!("v1" / "session")
+            .and(warp::get())
+            .and(with.clone())
+            .then(|state, call| answer(about(state, call, About::Session)))
+            .boxed(),
+        warp::path!("v1" / "stats")
+            .and(warp::get())
+            .and(with.clone())
+            .then(|state, call| answer(about(state, call, About::Stats)))
+            .boxed(),
+        warp::path!("livez")
+            .and(warp::get())
+            .map(|| status::json(StatusCode::OK, &serde_json::json!({"live": true})))
+            .boxed(),
+        warp::path!("readyz")
+            .and(warp::get())
+            .and(with.clone())
+            .then(|state: Arc<State>, _| answer(async move { status::ready(&state) }))
+            .boxed(),
+        warp::path!("metrics")
+            .and(warp::get())
+            .and(with.clone())
+            .map(|state: Arc<State>, _| status::metrics(&state))
+            .boxed(),
+        warp::path::end()
+            .and(warp::get())
+            .and(with)
+            .then(|state, call| answer(async move { pages::index(&state, &call).await }))
+            .boxed(),
+    ];
+    let nothing = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) }).boxed();
+    let routes = all.into_iter().fold(nothing, |others, route| others.or(route).unify().boxed());
+    routes.recover(refuse).map(Reply::into_response).boxed()
+}
 
-    read_events
-        .or(publish)
-        .unify()
-        .or(socket)
-        .unify()
-        .or(every)
-        .unify()
-        .or(ticket)
-        .unify()
-        .or(create_document)
-        .unify()
-        .or(about)
-        .unify()
-        .or(change)
-        .unify()
-        .or(end)
-        .unify()
-        .or(live)
-        .unify()
-        .or(ready)
-        .unify()
-        .or(metrics)
-        .unify()
-        .or(index)
-        .unify()
-        .recover(refuse)
-        .map(Reply::into_response)
-        .boxed()
+type Body = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+fn body() -> BoxedFilter<(Body,)> {
+    let whole = |piece: Result<_, warp::Error>| {
+        piece.map(|mut buf| {
+            let size = Buf::remaining(&buf);
+            Buf::copy_to_bytes(&mut buf, size)
+        })
+    };
+    warp::body::stream().map(move |stream| -> Body { Box::pin(StreamExt::map(stream, whole)) }).boxed()
 }
 
 async fn read(state: Arc<State>, call: Call, tenant: Option<String>) -> Result<Response, Problem> {
@@ -188,11 +210,30 @@ async fn read(state: Arc<State>, call: Call, tenant: Option<String>) -> Result<R
     }
 }
 
-async fn ticket_for(state: Arc<State>, call: Call) -> Result<Response, Problem> {
+async fn publish(state: Arc<State>, call: Call, tenant: String, body: Body) -> Result<Response, Problem> {
+    let principal = credential::authenticate(&state, &call, &Method::POST).await?;
+    let body = publish::body(&state, &call, body).await?;
+    publish::publish(&state, &call, &principal, &segment(&tenant)?, &body).await
+}
+
+async fn create_document(state: Arc<State>, call: Call, tenant: String, body: Body) -> Result<Response, Problem> {
+    let principal = credential::authenticate(&state, &call, &Method::POST).await?;
+    let body = publish::body(&state, &call, body).await?;
+    app_api::documents::create(&state, &principal, &segment(&tenant)?, &body).await
+}
+
+async fn ticket(state: Arc<State>, call: Call) -> Result<Response, Problem> {
     let principal = credential::authenticate(&state, &call, &Method::POST).await?;
     let ticket = credential::issue(&state, &principal).await?;
     let body = serde_json::json!({"ticket": ticket, "expires_in": credential::TICKET_S});
     Ok(status::json(StatusCode::CREATED, &body))
+}
+
+async fn change_connection(state: Arc<State>, call: Call, id: String, body: Body) -> Result<Response, Problem> {
+    let principal = credential::authenticate(&state, &call, &Method::PATCH).await?;
+    let change = publish::parse(&publish::body(&state, &call, body).await?)?;
+    let types = state.connections.change(&id, &principal.sub, &change)?;
+    Ok(status::json(StatusCode::OK, &serde_json::json!({"types": types.iter().collect::<Vec<_>>()})))
 }
 
 async fn end_connection(state: Arc<State>, call: Call, id: String) -> Result<Response, Problem> {
@@ -204,12 +245,18 @@ async fn end_connection(state: Arc<State>, call: Call, id: String) -> Result<Res
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn about_server(state: Arc<State>, call: Call, path: warp::path::FullPath) -> Result<Response, Problem> {
+enum About {
+    Status,
+    Session,
+    Stats,
+}
+
+async fn about(state: Arc<State>, call: Call, what: About) -> Result<Response, Problem> {
     let principal = credential::authenticate(&state, &call, &Method::GET).await?;
-    match path.as_str().trim_end_matches('/') {
-        "/v1/status" => Ok(status::status(&state)),
-        "/v1/session" => Ok(status::session(&principal)),
-        _ => status::stats(&state, &principal),
+    match what {
+        About::Status => Ok(status::status(&state)),
+        About::Session => Ok(status::session(&principal)),
+        About::Stats => status::stats(&state, &principal),
     }
 }
 

@@ -29,7 +29,12 @@ use crate::subscriber::Filter;
 const ROWS_MAX: usize = 5000;
 
 /// Answers one page.
-pub async fn page(state: &Arc<State>, call: &Call, principal: &Principal, tenant: Option<&str>) -> Result<Response, Problem> {
+pub async fn page(
+    state: &Arc<State>,
+    call: &Call,
+    principal: &Principal,
+    tenant: Option<&str>,
+) -> Result<Response, Problem> {
     let scope = events::scope(principal, tenant)?;
     let filter = events::filter(principal, &scope, call.types()?, call.query("subject"));
     let limit = call.number("limit", 100, 1..=1000)? as usize;

@@ -33,17 +33,22 @@ pub async fn index(state: &Arc<State>, call: &Call) -> Result<Response, Problem>
 
 async fn sign_in(state: &State, call: &Call, ticket: &str) -> Result<Response, Problem> {
     let principal = credential::redeem(state, ticket).await?;
-    let refused = |_| Problem::new(StatusCode::NOT_IMPLEMENTED, "no_secret", "pages need [auth] secret to sign their cookie with");
+    let refused = |_| {
+        Problem::new(StatusCode::NOT_IMPLEMENTED, "no_secret", "pages need [auth] secret to sign their cookie with")
+    };
     let age = principal.expires_at.saturating_sub(unix_now());
     let tenants = match principal.tenants {
         Tenants::Listed(list) => list,
         Tenants::All => Vec::new(),
     };
     let events = (!principal.events.is_any()).then(|| principal.events.to_string());
-    let request = TokenRequest { sub: principal.sub, tenants, role: principal.role, events, ttl: Duration::from_secs(age) };
+    let request =
+        TokenRequest { sub: principal.sub, tenants, role: principal.role, events, ttl: Duration::from_secs(age) };
     let token = request.mint(&state.settings.verifier).map_err(refused)?;
     let local = call.header("host").is_some_and(|host| {
-        ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
+        ["localhost", "127.0.0.1", "[::1]"]
+            .iter()
+            .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
     });
     let secure = if local { "" } else { "; Secure" };
     let cookie = format!("{}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}", credential::COOKIE);
@@ -73,6 +78,7 @@ fn policy() -> HeaderValue {
 
 fn hash_of(element: &str) -> String {
     let content = INDEX.split_once(&format!("<{element}")).and_then(|(_, rest)| rest.split_once('>'));
-    let content = content.and_then(|(_, rest)| rest.split_once(&format!("</{element}>"))).map_or("", |(content, _)| content);
+    let content =
+        content.and_then(|(_, rest)| rest.split_once(&format!("</{element}>"))).map_or("", |(content, _)| content);
     format!("sha256-{}", STANDARD.encode(Sha256::digest(content)))
 }

@@ -42,7 +42,11 @@ impl Problem {
 
     /// No such thing, 404.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address; see /v1/status and the documentation")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is nothing at this address; see /v1/status and the documentation",
+        )
     }
 
     /// The process is ending, 503.
@@ -96,7 +100,12 @@ impl From<AuthError> for Problem {
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
         tracing::warn!(%error, "a request could not read or write the database");
-        Self::later(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database cannot be reached now; try again", 2)
+        Self::later(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "the database cannot be reached now; try again",
+            2,
+        )
     }
 }
 

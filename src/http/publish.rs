@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -30,15 +30,27 @@ struct Publish {
 }
 
 /// Publishes one event; with an `Idempotency-Key` the same one only once.
-pub async fn publish(state: &Arc<State>, call: &Call, principal: &Principal, tenant: &str, body: &[u8]) -> Result<Response, Problem> {
+pub async fn publish(
+    state: &Arc<State>,
+    call: &Call,
+    principal: &Principal,
+    tenant: &str,
+    body: &[u8],
+) -> Result<Response, Problem> {
     let tenant = credential::enter(principal, tenant)?;
     if !principal.may_publish(tenant.as_str()) {
         return Err(Problem::forbidden("publishing is for the roles service and admin"));
     }
     let event: Publish = parse(body)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !(1..=127).contains(&event.r#type.len()) || !event.r#type.starts_with(|c: char| c.is_ascii_alphanumeric()) || !event.r#type.chars().all(allowed) {
-        return Err(Problem::field("type", "type must be 1 to 127 of A-Z a-z 0-9 . _ - and begin with a letter or digit"));
+    if !(1..=127).contains(&event.r#type.len())
+        || !event.r#type.starts_with(|c: char| c.is_ascii_alphanumeric())
+        || !event.r#type.chars().all(allowed)
+    {
+        return Err(Problem::field(
+            "type",
+            "type must be 1 to 127 of A-Z a-z 0-9 . _ - and begin with a letter or digit",
+        ));
     }
     bounded("subject", event.subject.as_deref(), 1024)?;
     bounded("audience", event.audience.as_deref(), 255)?;
@@ -55,13 +67,24 @@ pub async fn publish(state: &Arc<State>, call: &Call, principal: &Principal, ten
         }
         Some(key) if (1..=255).contains(&key.len()) => {
             let hash = Sha256::digest(body).to_vec();
-            let statement = client.prepare_cached("select tidings._emit_once($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8)").await?;
-            client.query_one(&statement, &[&tenant, &principal.sub, &key, &hash, &event.r#type, &data, &subject, &audience]).await?.get(0)
+            let statement =
+                client.prepare_cached("select tidings._emit_once($1, $2, $3, $4, $5, $6::text::jsonb, $7, $8)").await?;
+            client
+                .query_one(
+                    &statement,
+                    &[&tenant, &principal.sub, &key, &hash, &event.r#type, &data, &subject, &audience],
+                )
+                .await?
+                .get(0)
         }
         Some(_) => return Err(Problem::field("Idempotency-Key", "Idempotency-Key must be 1 to 255 bytes")),
     };
     let id = id.ok_or_else(|| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "this Idempotency-Key was used for another request; take a new one")
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this Idempotency-Key was used for another request; take a new one",
+        )
     })?;
     Ok(json(StatusCode::CREATED, &serde_json::json!({"id": id})))
 }
@@ -79,7 +102,11 @@ fn bounded(name: &'static str, text: Option<&str>, max: usize) -> Result<(), Pro
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Problem::field("body", field_error(&error)),
-        _ => Problem::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body is not JSON (line {}, column {})", error.line(), error.column())),
+        _ => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_json",
+            format!("the body is not JSON (line {}, column {})", error.line(), error.column()),
+        ),
     })
 }
 
@@ -87,35 +114,50 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 fn field_error(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let known = ["missing field", "unknown field", "duplicate field"].iter().any(|start| message.starts_with(start));
-    if known { message } else { format!("a value in the body is of the wrong type (line {}, column {})", error.line(), error.column()) }
+    if known {
+        message
+    } else {
+        format!("a value in the body is of the wrong type (line {}, column {})", error.line(), error.column())
+    }
 }
 
 /// Reads a JSON request's body, bounded in size and time.
-pub async fn body<B: Buf>(
+pub async fn body(
     state: &State,
     call: &Call,
-    stream: impl Stream<Item = Result<B, warp::Error>> + Send,
+    mut stream: impl Stream<Item = Result<Bytes, warp::Error>> + Send + Unpin,
 ) -> Result<Vec<u8>, Problem> {
     let kind = call.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     if kind != "application/json" {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send content-type: application/json"));
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "send content-type: application/json",
+        ));
     }
     let max = state.settings.request_bytes_max;
-    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is larger than {max} bytes (http.request_bytes_max)"));
-    if call.header("content-length").and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > max) {
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("the body is larger than {max} bytes (http.request_bytes_max)"),
+        )
+    };
+    if call.header("content-length").and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > max)
+    {
         return Err(too_large());
     }
-    let mut stream = std::pin::pin!(stream);
     let reading = async {
-        let mut body = BytesMut::new();
+        let mut body = Vec::new();
         while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", "the body ended early"))?;
-            if body.len() + piece.remaining() > max {
+            let piece =
+                piece.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", "the body ended early"))?;
+            if body.len() + piece.len() > max {
                 return Err(too_large());
             }
-            bytes::BufMut::put(&mut body, piece);
+            body.extend_from_slice(&piece);
         }
-        Ok(body.to_vec())
+        Ok(body)
     };
     let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_late", "the body did not arrive in time");
     timeout(Duration::from_secs(10), reading).await.map_err(late)?

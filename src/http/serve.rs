@@ -1,20 +1,21 @@
-//! Our own accept loop around warp's routes.
+//! Our own accept loop around warp's routes, for HTTP/1.1.
 //!
 //! Why not `warp::serve`: it sets no TCP_NODELAY, no timer (so half a request stays open for ever), no limits, and its
 //! graceful shutdown waits for ever for a stream. Here each connection has a first-request deadline, a write deadline,
 //! a slot, and an owner that can end it.
+//!
+//! Why not hyper-util's `auto`: browsers speak HTTP/2 over TLS only, and its detection waits for ever for half a preface.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -42,14 +43,6 @@ pub struct SocketSettings {
 pub struct Conn {
     /// The client's address.
     pub peer: Option<SocketAddr>,
-    started: Arc<AtomicBool>,
-}
-
-impl Conn {
-    /// Notes that a whole request head has arrived.
-    pub fn start(&self) {
-        self.started.store(true, Relaxed);
-    }
 }
 
 /// The socket as hyper sees it, and as an upgraded connection gets it back.
@@ -65,11 +58,9 @@ pub async fn accept(
     stop: CancellationToken,
     kill: CancellationToken,
 ) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_buf_size(64 << 10).max_headers(64);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20)).keep_alive_timeout(Duration::from_secs(10));
-    builder.http2().max_concurrent_streams(64).max_send_buf_size(64 << 10);
-    let builder = Arc::new(builder);
+    let mut builder = http1::Builder::new();
+    // The timer also bounds the time from accept to the first head. Buffers grow no larger than they begin.
+    builder.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_buf_size(8 << 10).max_headers(64);
     // Some more sockets than streams, so that whoever is over the limit can still be told so.
     let slots = Arc::new(Semaphore::new(settings.connections + 64));
     while let Some(permit) = stop.run_until_cancelled(slots.clone().acquire_owned()).await {
@@ -84,27 +75,19 @@ pub async fn accept(
             }
         };
         prepare(&tcp);
-        let conn = Conn { peer: Some(peer), started: Arc::default() };
-        let service = TowerToHyperService::new(Front::new(warp::service(routes.clone()), conn.clone(), origins.clone()));
+        let service = TowerToHyperService::new(Front::new(
+            warp::service(routes.clone()),
+            Conn { peer: Some(peer) },
+            origins.clone(),
+        ));
         let io = Deadline::new(TokioIo::new(tcp), settings.write_timeout);
-        let (builder, kill, patience) = (builder.clone(), kill.clone(), settings.header_timeout);
+        let connection = builder.serve_connection(io, service).with_upgrades();
+        let kill = kill.clone();
         tasks.spawn(async move {
             let _slot = permit;
-            let first_request = async {
-                sleep(patience).await;
-                if conn.started.load(Relaxed) {
-                    std::future::pending::<()>().await;
-                }
-            };
-            // Woken by: the connection's end · no request in time · the end of the drain. Dropping the connection closes it.
-            tokio::select! {
-                served = builder.serve_connection_with_upgrades(io, service) => {
-                    if let Err(error) = served {
-                        tracing::debug!(%peer, %error, "connection ended");
-                    }
-                }
-                () = first_request => tracing::debug!(%peer, "no request in time"),
-                () = kill.cancelled() => {}
+            // Dropping the connection closes it.
+            if let Some(Err(error)) = kill.run_until_cancelled(connection).await {
+                tracing::debug!(%peer, %error, "connection ended");
             }
         });
     }
@@ -112,7 +95,8 @@ pub async fn accept(
 
 fn prepare(tcp: &TcpStream) {
     let socket = socket2::SockRef::from(tcp);
-    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
     // Each only improves how soon a dead peer is noticed; a socket that refuses them still works.
     let set = [tcp.set_nodelay(true), socket.set_tcp_keepalive(&keepalive)];
     #[cfg(target_os = "linux")]
@@ -164,7 +148,11 @@ impl<T: Write + Unpin> Write for Deadline<T> {
     }
 
     // Without these two, hyper would copy what it has into one buffer.
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.watch(cx, written)
     }

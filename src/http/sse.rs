@@ -32,7 +32,12 @@ use crate::ring::Encoding;
 use crate::subscriber::{Delivery, Request, Subscriber};
 
 /// Opens a stream.
-pub async fn stream(state: &Arc<State>, call: &Call, principal: &Principal, tenant: Option<&str>) -> Result<Response, Problem> {
+pub async fn stream(
+    state: &Arc<State>,
+    call: &Call,
+    principal: &Principal,
+    tenant: Option<&str>,
+) -> Result<Response, Problem> {
     let scope = events::scope(principal, tenant)?;
     let filter = events::filter(principal, &scope, call.types()?, call.query("subject"));
     // A browser sends back whatever id it saw last and gives up on any refusal: what is no cursor is told reset instead.

@@ -80,5 +80,6 @@ pub fn stats(state: &Arc<State>, principal: &Principal) -> Result<Response, Prob
 
 /// Whether a connection to these tenants is this admin's business: all of them, and for one to none only who administers all.
 pub fn administers(principal: &Principal, tenants: &[TenantId]) -> bool {
-    principal.is_admin_of_all() || (!tenants.is_empty() && tenants.iter().all(|tenant| principal.is_admin_of(tenant.as_str())))
+    principal.is_admin_of_all()
+        || (!tenants.is_empty() && tenants.iter().all(|tenant| principal.is_admin_of(tenant.as_str())))
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::{Buf, Bytes};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::server::conn::auto::upgrade::downcast;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
@@ -95,7 +94,7 @@ fn offered_protocols(call: &Call) -> Vec<String> {
 }
 
 async fn serve(state: Arc<State>, upgraded: Upgraded, principal: Principal, guard: Guard) {
-    let Ok(parts) = downcast::<Io>(upgraded) else { return };
+    let Ok(parts) = upgraded.downcast::<Io>() else { return };
     let socket = parts.io.into_inner().into_inner();
     let limit = state.settings.write_timeout;
     let session = Session::new(state, principal, guard);
@@ -130,8 +129,10 @@ enum Ending {
 impl Connection {
     async fn run(mut self, mut session: Session, already_read: Bytes) -> io::Result<()> {
         self.out.push_back(session.hello());
-        let mut why = self.understand(&mut session, &already_read).await;
+        let mut messages = Vec::new();
+        self.wire.take(&already_read, &mut messages, &mut self.out);
         drop(already_read);
+        let mut why = self.understand(&mut session, messages).await;
         let timer = sleep_until(session.next_deadline());
         tokio::pin!(timer);
         while why.is_none() {
@@ -149,7 +150,10 @@ impl Connection {
             why = match wake {
                 Wake::Session(ended) => ended.map(Ending::Ours),
                 Wake::Timer => session.beat(unix_now(), &mut self.out).map(Ending::Ours),
-                Wake::Readable => self.read(&mut session).await?,
+                Wake::Readable => {
+                    let messages = self.read()?;
+                    self.understand(&mut session, messages).await
+                }
             };
         }
         if let Some(Ending::Ours(why)) = why {
@@ -162,24 +166,26 @@ impl Connection {
         Ok(())
     }
 
-    async fn read(&mut self, session: &mut Session) -> io::Result<Option<Ending>> {
-        let mut buffer = [0; 2048];
+    /// Takes what the socket has. Its buffer lives on the stack, not in the task.
+    fn read(&mut self) -> io::Result<Vec<Incoming>> {
+        let mut buffer = [0; 4096];
+        let mut messages = Vec::new();
         match self.socket.try_read(&mut buffer) {
-            Ok(0) => Ok(Some(Ending::Theirs)),
-            Ok(read) => Ok(Box::pin(self.understand(session, &buffer[..read])).await),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error),
+            Ok(0) => messages.push(Incoming::Closed),
+            Ok(read) => self.wire.take(&buffer[..read], &mut messages, &mut self.out),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
+        Ok(messages)
     }
 
-    async fn understand(&mut self, session: &mut Session, bytes: &[u8]) -> Option<Ending> {
-        let mut messages = Vec::new();
-        self.wire.take(bytes, &mut messages, &mut self.out);
+    async fn understand(&mut self, session: &mut Session, messages: Vec<Incoming>) -> Option<Ending> {
         for message in messages {
             let ended = match message {
                 Incoming::Closed => return Some(Ending::Theirs),
                 Incoming::Unknown => session.strike(None, "unknown_frame", "send JSON in text frames", &mut self.out),
-                Incoming::Text(text) => session.take(&text, &mut self.out).await,
+                // Boxed: subscribing may read the log, and an idle connection should not hold room for that.
+                Incoming::Text(text) => Box::pin(session.take(&text, &mut self.out)).await,
             };
             if let Some(why) = ended {
                 return Some(Ending::Ours(why));
@@ -221,17 +227,16 @@ impl Connection {
     async fn linger(&mut self) {
         // Whatever this ends with, the socket is closed next.
         let _ = self.socket.shutdown().await;
-        let socket = &self.socket;
-        let closing = async {
-            let mut buffer = [0; 512];
-            while socket.readable().await.is_ok() {
-                match socket.try_read(&mut buffer) {
-                    Ok(0) => return,
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                    _ => {}
-                }
-            }
-        };
+        let closing = async { while self.socket.readable().await.is_ok() && self.discard() {} };
         let _ = timeout(Duration::from_secs(2), closing).await;
+    }
+
+    /// Whether there may be more to come.
+    fn discard(&self) -> bool {
+        let mut buffer = [0; 4096];
+        match self.socket.try_read(&mut buffer) {
+            Ok(read) => read > 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
     }
 }

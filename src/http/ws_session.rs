@@ -128,7 +128,9 @@ impl Session {
             Ok(message) => message,
             Err(error) => {
                 let (code, message) = explain(text, &error);
-                let id = serde_json::from_str::<Value>(text).ok().and_then(|value| Some(value.get("id")?.as_str()?.to_owned()));
+                let id = serde_json::from_str::<Value>(text)
+                    .ok()
+                    .and_then(|value| Some(value.get("id")?.as_str()?.to_owned()));
                 return self.strike(id.as_deref(), code, &message, out);
             }
         };
@@ -150,7 +152,9 @@ impl Session {
                 out.push_back(frame(&json!({"type": "result", "id": id, "ok": false, "error": {"code": "unknown_command", "message": known}})));
             }
             Message::Subscribe { id, tenant, types, subject, after } => {
-                if let Err(problem) = self.subscribe(&id, tenant.as_deref(), types, subject.as_deref(), after.as_deref(), out).await {
+                if let Err(problem) =
+                    self.subscribe(&id, tenant.as_deref(), types, subject.as_deref(), after.as_deref(), out).await
+                {
                     self.state.metrics.refused(problem.code);
                     out.push_back(error(Some(&id), problem.code, problem.message()));
                 }
@@ -184,20 +188,24 @@ impl Session {
             Some(TypeList::List(list)) => Globs::from_items(list.iter().map(String::as_str)),
         };
         let types = types.map_err(|e| Problem::field("types", format!("types: {e}; {}", e.hint())))?;
-        let after = after.map(|text| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")))).transpose()?;
+        let after =
+            after.map(|text| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")))).transpose()?;
         let scope = events::scope(&self.principal, tenant)?;
         if let Scope::Tenant(tenant) = &scope {
             self.guard.enter(tenant)?;
         }
         let filter = events::filter(&self.principal, &scope, types, subject);
         let request = Request { scope, filter, encoding: Encoding::Ws, after };
-        let (subscriber, opening) = Subscriber::open(&self.state.router, &self.state.log, request, self.state.settings.slow_after).await?;
+        let (subscriber, opening) =
+            Subscriber::open(&self.state.router, &self.state.log, request, self.state.settings.slow_after).await?;
         if let ([only], None) = (self.subscriptions.as_slice(), &self.sent) {
             let mut sent = Sent::default();
             only.subscriber.sent().into_iter().for_each(|eid| _ = sent.first(eid));
             self.sent = Some(sent);
         }
-        out.push_back(frame(&json!({"type": "subscribed", "id": id, "cursor": opening.cursor.to_string(), "resumed": opening.resumed})));
+        out.push_back(frame(
+            &json!({"type": "subscribed", "id": id, "cursor": opening.cursor.to_string(), "resumed": opening.resumed}),
+        ));
         self.subscriptions.push(Subscription { id: id.to_owned(), subscriber });
         Ok(())
     }
@@ -233,7 +241,13 @@ impl Session {
     }
 
     /// Answers what was not understood; too often, and the connection ends.
-    pub fn strike(&mut self, id: Option<&str>, code: &str, message: &str, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+    pub fn strike(
+        &mut self,
+        id: Option<&str>,
+        code: &str,
+        message: &str,
+        out: &mut VecDeque<Bytes>,
+    ) -> Option<Disconnect> {
         self.strikes += 1;
         out.push_back(error(id, code, message));
         (self.strikes >= STRIKES_MAX).then_some(Disconnect::Protocol)
@@ -265,7 +279,9 @@ impl Session {
             }
             Delivery::Reset(why, cursor) => {
                 let id = &self.subscriptions[index].id;
-                out.push_back(frame(&json!({"type": "reset", "id": id, "reason": why.reason(), "cursor": cursor.to_string()})));
+                out.push_back(frame(
+                    &json!({"type": "reset", "id": id, "reason": why.reason(), "cursor": cursor.to_string()}),
+                ));
                 None
             }
             Delivery::End(why) => Some(why),
@@ -313,7 +329,10 @@ fn explain(text: &str, error: &serde_json::Error) -> (&'static str, String) {
     match serde_json::from_str::<Value>(text) {
         Err(_) => ("bad_json", format!("this is not JSON (column {})", error.column())),
         Ok(value) => match value.get("type").and_then(Value::as_str) {
-            Some(kind) if known.contains(&kind) => ("bad_message", format!("this {kind} message lacks a field, or has one that is unknown or of another type")),
+            Some(kind) if known.contains(&kind) => (
+                "bad_message",
+                format!("this {kind} message lacks a field, or has one that is unknown or of another type"),
+            ),
             _ => ("unknown_type", "type must be subscribe, unsubscribe, ping, auth or command".into()),
         },
     }

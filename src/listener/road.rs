@@ -59,7 +59,17 @@ pub(super) struct Road<'a> {
 impl<'a> Road<'a> {
     pub(super) fn new(listener: &'a Listener, session: &'a mut Session) -> Self {
         let sent_at = Instant::now();
-        Self { listener, session, page: None, audit: None, sending: None, sent: 0, answered: 0, sent_at, auditing: false }
+        Self {
+            listener,
+            session,
+            page: None,
+            audit: None,
+            sending: None,
+            sent: 0,
+            answered: 0,
+            sent_at,
+            auditing: false,
+        }
     }
 
     /// Runs until the connection is lost; says why.
@@ -122,7 +132,8 @@ impl<'a> Road<'a> {
 
     /// A checkpoint of ours proves the connection alive when it is heard, however long it then waits its turn.
     fn hear(&mut self, payload: Option<String>) {
-        if let Some(Ok(Payload::Checkpoint(found))) = payload.as_deref().filter(|p| p.starts_with("{\"checkpoint\"")).map(decode)
+        if let Some(Ok(Payload::Checkpoint(found))) =
+            payload.as_deref().filter(|p| p.starts_with("{\"checkpoint\"")).map(decode)
             && found.bridge == self.listener.bridge
         {
             self.answered = self.answered.max(found.token);
@@ -174,7 +185,9 @@ impl<'a> Road<'a> {
         let (log, from) = (self.listener.log.clone(), ledger.base().clone());
         self.page = Some(Box::pin(async move {
             match reading {
-                Reading::Reference(reference) => Ok((Reading::Reference(reference), log.referenced(reference, last, PAGE).await?)),
+                Reading::Reference(reference) => {
+                    Ok((Reading::Reference(reference), log.referenced(reference, last, PAGE).await?))
+                }
                 Reading::Gap(to) => {
                     let to = match to {
                         Some(to) => to,
@@ -189,7 +202,8 @@ impl<'a> Road<'a> {
 
     fn take_page(&mut self, ledger: &mut Ledger, reading: Reading, page: Page) {
         let last = page.events.last().map_or(0, |event| event.key.eid);
-        let found = page.events.into_iter().filter(|event| self.listener.dispatch(ledger, event.clone())).count() as u64;
+        let found =
+            page.events.into_iter().filter(|event| self.listener.dispatch(ledger, event.clone())).count() as u64;
         if matches!(reading, Reading::Gap(_)) {
             let counter = if self.auditing { &self.listener.metrics.audited } else { &self.listener.metrics.caught_up };
             counter.inc_by(found);
@@ -217,7 +231,8 @@ impl<'a> Road<'a> {
 
     fn send_checkpoint(&mut self) {
         (self.sent, self.sent_at) = (self.sent + 1, Instant::now());
-        let (log, bridge, pid, token) = (self.listener.log.clone(), self.listener.bridge.clone(), self.session.pid, self.sent);
+        let (log, bridge, pid, token) =
+            (self.listener.log.clone(), self.listener.bridge.clone(), self.session.pid, self.sent);
         self.sending = Some(Box::pin(async move { checkpoint(&log, &bridge, pid, token).await }));
     }
 }

@@ -33,7 +33,9 @@ impl Session {
         let (heard, heard_bytes, overflowed) = (VecDeque::new(), 0, false);
         let mut session = Self { _client: client.clone(), connection, pid: 0, heard, heard_bytes, overflowed };
         let listen = async move {
-            client.batch_execute("set idle_session_timeout = 0; set statement_timeout = 0; select tidings._listen()").await?;
+            client
+                .batch_execute("set idle_session_timeout = 0; set statement_timeout = 0; select tidings._listen()")
+                .await?;
             // The last statement is what monitoring shows of an idle session: not the one that named the channel.
             client.query_one("select exists (select from pg_listening_channels()), pg_backend_pid()", &[]).await
         };

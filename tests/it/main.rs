@@ -3,4 +3,23 @@
 
 mod support;
 
+mod architecture;
+mod bad_frames;
+mod bad_input;
+mod connections;
 mod delivery;
+mod faults;
+mod foreign_cursors;
+mod http;
+mod isolation;
+mod large;
+mod notify;
+mod pages;
+mod resume;
+mod shutdown;
+mod slow;
+mod sse;
+mod tickets;
+mod tokens;
+mod watch;
+mod ws;

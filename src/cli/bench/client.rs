@@ -130,9 +130,7 @@ fn request(target: &Target, tenant: &str, token: &str) -> String {
             "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
              sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: tidings.v1.json\r\n",
         ),
-        Transport::Sse | Transport::Bare => {
-            (format!("/v1/tenants/{tenant}/events"), "accept: text/event-stream\r\n")
-        }
+        Transport::Sse | Transport::Bare => (format!("/v1/tenants/{tenant}/events"), "accept: text/event-stream\r\n"),
     };
     format!("GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n{more}\r\n", target.address)
 }

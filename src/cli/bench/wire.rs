@@ -164,9 +164,9 @@ fn matches_at(bytes: &[u8], at: usize, wanted: &[u8]) -> Option<usize> {
 /// A decimal number and what follows it. None at the end of the bytes too: digits may be missing.
 fn number(bytes: &[u8], from: usize) -> Option<(u64, usize)> {
     let digits = bytes.get(from..)?.iter().position(|byte| !byte.is_ascii_digit())?;
-    let value = bytes[from..from + digits].iter().fold(0_u64, |value, digit| {
-        value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-    });
+    let value = bytes[from..from + digits]
+        .iter()
+        .fold(0_u64, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
     (digits > 0).then_some((value, from + digits))
 }
 

@@ -19,7 +19,13 @@ const RIGHTS_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Page, who opens it, in which tenants, as what.
 const PAGES: [(&str, &str, &[&str], Role, &str); 2] = [
     ("/", "ada", &["acme", "globex"], Role::Admin, "as an admin of two tenants: SSE and WebSocket side by side"),
-    ("/", "ben", &["acme"], Role::Member, "as a member of one, in another browser: what others must not see is not there"),
+    (
+        "/",
+        "ben",
+        &["acme"],
+        Role::Member,
+        "as a member of one, in another browser: what others must not see is not there",
+    ),
 ];
 
 /// The text, without the line that says how long it took.

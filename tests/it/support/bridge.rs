@@ -28,7 +28,8 @@ pub fn settings(url: &str, more: &[(&str, &str)]) -> Config {
         ("listener.backoff_max", "500ms"),
         ("shutdown.drain", "2s"),
     ];
-    let pairs: Vec<(String, String)> = base.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let pairs: Vec<(String, String)> =
+        base.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Config::load(None, std::iter::empty(), &pairs).unwrap()
 }
 
@@ -76,12 +77,12 @@ impl Bridge {
 
     /// The same with a bearer token.
     pub async fn get_as(&self, token: &str, path: &str) -> (u16, Value) {
-        let response = reqwest::Client::new().get(self.url(path)).bearer_auth(token).send().await.unwrap();
+        let response = super::answer::client().get(self.url(path)).bearer_auth(token).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
     }
 
     pub async fn post_as(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
-        let request = reqwest::Client::new().post(self.url(path)).bearer_auth(token).json(body);
+        let request = super::answer::client().post(self.url(path)).bearer_auth(token).json(body);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
     }
@@ -105,4 +106,11 @@ pub fn member(tenant: &str) -> String {
 /// An admin of every tenant.
 pub fn admin() -> String {
     token(json!({"sub": "root", "role": "admin"}))
+}
+
+impl Bridge {
+    /// A bridge in another process, for clients to be pointed at.
+    pub fn elsewhere(address: SocketAddr) -> Self {
+        Self { address, stop: CancellationToken::new(), running: TaskTracker::new().spawn(async {}) }
+    }
 }

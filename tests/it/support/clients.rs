@@ -39,7 +39,8 @@ impl Sse {
     }
 
     pub async fn at(bridge: &Bridge, token: &str, path: &str, last_id: Option<&str>) -> Self {
-        let mut request = reqwest::Client::new().get(bridge.url(path)).bearer_auth(token).header("accept", "text/event-stream");
+        let mut request =
+            super::answer::client().get(bridge.url(path)).bearer_auth(token).header("accept", "text/event-stream");
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
@@ -53,7 +54,8 @@ impl Sse {
                 Err(error) => Some((Err(error), response)),
             }
         }));
-        let mut sse = Self { blocks: bytes.eventsource(), hello: Value::Null, last_id: last_id.unwrap_or("").to_owned() };
+        let mut sse =
+            Self { blocks: bytes.eventsource(), hello: Value::Null, last_id: last_id.unwrap_or("").to_owned() };
         let hello = sse.block().await.unwrap();
         assert_eq!(hello.event, "hello");
         sse.hello = serde_json::from_str(&hello.data).unwrap();

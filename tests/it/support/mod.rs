@@ -1,9 +1,11 @@
 //! The small language of these tests: a database per test, bridges in this process, clients that are not ours.
 
+mod answer;
 mod bridge;
 mod clients;
 mod database;
 
+pub use answer::Answer;
 pub use bridge::{Bridge, SECRET, admin, member, settings, token};
 pub use clients::{Page, Sse, Ws, events_of, get_page};
 pub use database::{Database, server};
