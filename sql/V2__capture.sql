@@ -81,7 +81,7 @@ begin
   elsif octet_length(subject) > 1024 or octet_length(audience) > 255 then
     raise exception 'tidings.emit: subject is limited to 1024 bytes, audience to 255' using errcode = 'invalid_parameter_value';
   end if;
-  id := tidings._record(0, 'emit', '/emit', true, array[row(tenant, audience, type, subject, null, coalesce(data, 'null'))::tidings._change]);
+  id := tidings._record(0, 'emit', '/emit', true, array[row(tenant, audience, type, subject, null, coalesce(nullif(data, 'null'), '{}'))::tidings._change]);
   return id;
 end $$;
 comment on function tidings.emit(text, text, jsonb, text, text) is

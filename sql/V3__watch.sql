@@ -67,7 +67,8 @@ comment on function tidings._subject(regclass, text) is 'SQL of an event''s subj
 
 -- The select that turns a statement's transition tables into changes. row_number pairs old with new: both tables are
 -- filled in the same order, and a primary key may itself have been updated. *<> compares row images, so it works for
--- every type, also those without an equality operator.
+-- every type, also those without an equality operator. Columns are taken from the transition table by name (c1, c2, …):
+-- PostgreSQL reads the wrong one out of its whole row once the table has a dropped column.
 create function tidings._source(w tidings._watch, op text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -75,35 +76,42 @@ declare
   shown    text[] := array(select c from unnest(relation) with ordinality u (c, n)
                             where c = any (coalesce(w.columns, relation)) and c <> all (coalesce(w.except_columns, '{}')) order by n);
   compared text[] := shown;
-  data     text   := case when shown = relation then 'row_to_json(%1$s)'
-                          else '(select row_to_json(x) from (select ' || (select string_agg(format('(%%1$s).%I', replace(c, '%', '%%')), ', ') from unnest(shown) c) || ') x)' end;
-  one      text   := format('select %s as tenant, %s as audience, %s as subject, r as whole',
+  data     text   := case when shown = relation then 'row_to_json(%1$s.whole)'
+                          else '(select row_to_json(x) from (select '
+                            || (select string_agg(format('%%1$s.c%s as %s', array_position(relation, c), replace(quote_ident(c), '%', '%%')), ', ') from unnest(shown) c)
+                            || ') x)' end;
+  one      text   := format('select %s as tenant, %s as audience, %s as subject, r as whole, %s',
                        tidings._expression(w.relation, 'tenant', w.tenant), tidings._expression(w.relation, 'audience', w.audience),
-                       tidings._subject(w.relation, w.subject));
+                       tidings._subject(w.relation, w.subject),
+                       (select string_agg(format('r.%I as c%s', c, n), ', ' order by n) from unnest(relation) with ordinality u (c, n)));
   differ   text;
   names    text;
 begin
   if op <> 'update' then
     return format('select t.tenant, t.audience, %L as type, t.subject, null::text as changed, %s as data from (%s from %s r) t',
-      w.type || '.' || op || case op when 'insert' then 'ed' else 'd' end, format(data, 't.whole'), one,
+      w.type || '.' || op || case op when 'insert' then 'ed' else 'd' end, format(data, 't'), one,
       case op when 'insert' then 'tidings_new' else 'tidings_old' end);
   end if;
-  select string_agg(format('(case when row((n.whole).%1$I)::record *<> row((o.whole).%1$I)::record then %2$L end)', c, c), ', ') into names from unnest(compared) c;
-  select string_agg(format('row((n.whole).%1$I)::record *<> row((o.whole).%1$I)::record', c), ' or ') into differ
+  select string_agg(format('(case when row(n.c%1$s)::record *<> row(o.c%1$s)::record then %2$L end)', array_position(relation, c), c), ', ')
+    into names from unnest(compared) c;
+  select string_agg(format('row(n.c%1$s)::record *<> row(o.c%1$s)::record', array_position(relation, c)), ' or ') into differ
     from unnest(coalesce(w.only_changed, compared)) c;
+  if coalesce(w.columns, w.except_columns, w.only_changed) is null then
+    differ := 'n.whole::record *<> o.whole::record';   -- columns that are added later count too
+  end if;
   return format($q$
     select e.tenant, e.audience, e.type, e.subject, e.changed, e.data
       from (%1$s, row_number() over () as i from tidings_new r) n
       join (%1$s, row_number() over () as i from tidings_old r) o using (i),
            lateral (select (n.tenant, n.audience) is distinct from (o.tenant, o.audience) as moved) m,
            lateral (
-             select n.tenant, n.audience, %2$L as type, n.subject, concat_ws(',', %5$s) as changed, %6$s as data where not moved and (%8$s)
+             select n.tenant, n.audience, %2$L as type, n.subject, nullif(concat_ws(',', %5$s), '') as changed, %6$s as data where not moved and (%8$s)
              union all
              select o.tenant, o.audience, %3$L, o.subject, null, %7$s where moved and o.tenant is not null
              union all
              select n.tenant, n.audience, %4$L, n.subject, null, %6$s where moved) e
      order by i$q$,
-    one, w.type || '.updated', w.type || '.deleted', w.type || '.inserted', names, format(data, 'n.whole'), format(data, 'o.whole'), differ);
+    one, w.type || '.updated', w.type || '.deleted', w.type || '.inserted', names, format(data, 'n'), format(data, 'o'), differ);
 end $$;
 comment on function tidings._source(tidings._watch, text) is 'SQL that reads transition tables as changes.';
 
@@ -113,14 +121,13 @@ comment on function tidings._source(tidings._watch, text) is 'SQL that reads tra
 create function tidings._capture_sql(w tidings._watch, op text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
+  body   text;
   source text := '/' || (select n.nspname || '/' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.relation);
   guard  text := case when w."strict" then '' else format(
     E'\n  exception when others then\n    insert into tidings._missed (relation, op, reason, rows) values (%s, %L, sqlstate, 1);\n    raise warning ''tidings: a change of %s made no event (SQLSTATE %%)'', sqlstate;\n    return null;',
     w.relation::oid, op, replace(replace(w.relation::text, '''', ''''''), '%', '%%')) end;
 begin
-  return format($f$
-create or replace function tidings.%1$I() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $capture$
+  body := format($f$
 -- Generated by tidings.watch; change it by calling watch again.
 #variable_conflict use_column
 declare
@@ -149,16 +156,22 @@ begin
         returning eid
       )
       select min(eid) as first, max(eid) as last into logged from rows;
+      insert into tidings._missed (relation, op, reason, rows)
+        select %4$s, %5$L, 'null_tenant', count(*) from (%2$s) s where s.tenant is null having count(*) > 0;
       if %7$L::boolean and logged.first is not null then
         perform pg_notify((select name from tidings._channel), tidings._reference(mine, logged.first, logged.last));
       end if;%3$s
     end;
   end if;
   return null;
-end $capture$;
+end $f$, w.capture || op, tidings._source(w, op), guard, w.relation::oid, op, source, w.notify);
+  -- The text goes in as a literal: whatever a name holds, it cannot end it.
+  return format($f$
+create or replace function tidings.%1$I() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp set timezone = 'UTC' as %2$L;
 revoke all on function tidings.%1$I() from public;
-comment on function tidings.%1$I() is %8$L;
-$f$, w.capture || op, tidings._source(w, op), guard, w.relation::oid, op, source, w.notify, 'Capture of ' || op || ' on ' || w.relation || ', generated by tidings.watch.');
+comment on function tidings.%1$I() is %3$L;
+$f$, w.capture || op, body, 'Capture of ' || op || ' on ' || w.relation || ', generated by tidings.watch.');
 end $$;
 comment on function tidings._capture_sql(tidings._watch, text) is 'SQL that creates a capture function.';
 
@@ -201,7 +214,7 @@ begin
 
   perform pg_advisory_xact_lock(hashtext('tidings.watch'), "table"::oid::int);
   insert into tidings._watch as was (relation, capture, tenant, columns, except_columns, ops, only_changed, subject, type, audience, notify, strict)
-    values ("table", '_' || left(regexp_replace(name, '\W', '_', 'g'), 30) || '_' || left(md5(random()::text), 8) || '_',
+    values ("table", '_' || left(regexp_replace(name, '[^A-Za-z0-9_]', '_', 'g'), 30) || '_' || left(md5(random()::text), 8) || '_',
             tenant, columns, except_columns, ops, only_changed, subject, coalesce(type, name), audience, notify, strict)
     on conflict (relation) do update set tenant = excluded.tenant, columns = excluded.columns, except_columns = excluded.except_columns,
       ops = excluded.ops, only_changed = excluded.only_changed, subject = excluded.subject, type = excluded.type,
@@ -210,8 +223,8 @@ begin
 
   foreach op in array array['insert', 'update', 'delete'] loop
     if op = any (w.ops) then
-      execute tidings._capture_sql(w, op);
       perform tidings._try_capture(w, op);
+      execute tidings._capture_sql(w, op);
       perform tidings._attach(w, op);
     else
       execute format('drop trigger if exists %I on %s', 'tidings_' || op, "table");
@@ -226,9 +239,11 @@ comment on function tidings.watch(regclass, text, text[], text[], text[], text[]
 -- Runs the compiled select over no rows, so that a wrong expression is refused by watch and not met by a writer.
 create function tidings._try_capture(w tidings._watch, op text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  source text := tidings._source(w, op);   -- out here, where its own refusals keep their hints
 begin
   execute format('with tidings_new as (select * from %1$s where false), tidings_old as (select * from %1$s where false) select 1 from (%2$s) s',
-    w.relation, tidings._source(w, op));
+    w.relation, source);
 exception when others then
   raise exception 'tidings.watch: the settings do not work on %: %', w.relation, sqlerrm using errcode = sqlstate,
     hint = 'Expressions see the row''s columns and nothing of search_path: write other tables with their schema.';

@@ -45,6 +45,11 @@ impl Snapshot {
         xid < self.xmax && !self.xip.contains(&xid)
     }
 
+    /// Whether it sees everything that `other` sees.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.xmax <= self.xmax && self.xip.iter().all(|xid| *xid >= other.xmax || other.xip.contains(xid))
+    }
+
     /// The oldest transaction that it does not see.
     pub fn xmin(&self) -> u64 {
         self.xip.iter().copied().min().unwrap_or(self.xmax).min(self.xmax)

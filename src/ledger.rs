@@ -45,6 +45,12 @@ impl Ledger {
         true
     }
 
+    /// Whether this checkpoint was taken before the newest one. Moving back to it would forget what was dispatched since.
+    pub fn is_past(&self, stamp: &Stamp) -> bool {
+        let (base, other) = (&self.base.base.snapshot, &stamp.base.snapshot);
+        base.covers(other) && !other.covers(base)
+    }
+
     /// How many dispatched events this later checkpoint has seen.
     pub fn seen_by(&self, later: &Stamp) -> u64 {
         self.since.iter().filter(|(eid, xid)| !later.base.unseen(**xid, **eid)).count() as u64
@@ -90,5 +96,14 @@ mod tests {
         assert_eq!(ledger.seen_by(&later), 1);
         ledger.advance(later);
         assert!(!ledger.admit(key(11, 6)) && !ledger.admit(key(12, 7)) && ledger.admit(key(13, 7)));
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_overtaken_is_past() {
+        let ledger = Ledger::new(stamp("c.1.11-6-0.7-2."));
+        assert!(ledger.is_past(&stamp("c.1.10-5-0.6-1.")), "fewer transactions");
+        assert!(ledger.is_past(&stamp("c.1.11-6-0.7-2-3.")), "one of them was still open");
+        assert!(!ledger.is_past(&stamp("c.1.11-6-0.7-2.")), "the same");
+        assert!(!ledger.is_past(&stamp("c.1.11-6-0.7.")) && !ledger.is_past(&stamp("c.1.12-7-0.8-3.")), "later");
     }
 }

@@ -182,12 +182,13 @@ impl Listener {
         }
     }
 
-    /// The ledger to go on with: the old one when its history still holds, else a new one, and then every subscriber asks
-    /// the log where it stands.
-    async fn ledger(&self, old: Option<Ledger>) -> Result<Ledger, ListenError> {
+    /// Readies the ledger: keeps the one held when its history still holds, else begins a new one, and then every
+    /// subscriber asks the log where it stands. What fails on the way leaves it held: without it, connected clients would
+    /// be sent again what they had.
+    async fn prepare(&self, held: &mut Option<Ledger>) -> Result<(), ListenError> {
         let client = self.log.pool().get().await.map_err(LogError::from)?;
         client.execute("select tidings._enrol()", &[]).await?;
-        if let Some(old) = old {
+        if let Some(old) = held.as_ref() {
             let everyone = Scope::Every;
             let base = self.log.resolve(&everyone, &Cursor::Snapshot((**old.base()).clone())).await?;
             let newest = match old.highest() {
@@ -195,7 +196,7 @@ impl Listener {
                 None => true,
             };
             if base.is_ok() && newest {
-                return Ok(old);
+                return Ok(());
             }
             tracing::warn!(
                 "the log is not the one that was followed before (restored, promoted, or pruned): subscribers start over from it"
@@ -203,7 +204,8 @@ impl Listener {
         }
         let now = Arc::new(self.log.now().await?);
         self.router.begin(&now);
-        Ok(Ledger::new(now))
+        *held = Some(Ledger::new(now));
+        Ok(())
     }
 
     fn dispatch(&self, ledger: &mut Ledger, event: Arc<Event>) -> bool {

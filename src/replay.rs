@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
+use futures_util::TryStreamExt;
 use tokio::sync::Semaphore;
+use tokio_postgres::RowStream;
 use tokio_postgres::types::ToSql;
 
 use crate::cursor::{Base, Cursor, Key, Snapshot, Stamp};
@@ -84,6 +86,9 @@ pub struct Log {
     pool: Pool,
     readers: Arc<Semaphore>,
 }
+
+/// Events of one page, framed, in bytes: large rows make short pages.
+const PAGE_BYTES: usize = 16 << 20;
 
 const COLUMNS: &str =
     "l.eid, l.xid::text::bigint as xid, l.nonce, (extract(epoch from l.at) * 1000000)::bigint as at_us,
@@ -214,7 +219,7 @@ impl Log {
             format!("select {COLUMNS}, head.snap from ({rows}) l {HEAD} order by l.eid")
         };
         let statement = client.prepare_cached(&sql).await?;
-        read(client.query(&statement, &params).await?, limit)
+        read(client.query_raw(&statement, params).await?, limit).await
     }
 
     /// The events that a reference names, behind eid `last`.
@@ -226,9 +231,9 @@ impl Log {
         );
         let statement = client.prepare_cached(&sql).await?;
         let (first, to, last) = (reference.first as i64, reference.last as i64, last as i64);
-        let rows =
-            client.query(&statement, &[&reference.xid.to_string(), &first, &to, &last, &(limit as i64 + 1)]).await?;
-        read(rows, limit)
+        let (xid, fetch) = (reference.xid.to_string(), limit as i64 + 1);
+        let params: [&(dyn ToSql + Sync); 5] = [&xid, &first, &to, &last, &fetch];
+        read(client.query_raw(&statement, params).await?, limit).await
     }
 
     /// How many events `to` saw that `from` had not.
@@ -271,10 +276,22 @@ fn xids(snapshot: &Snapshot) -> (String, Vec<String>) {
     (snapshot.xmax.to_string(), snapshot.xip.iter().map(u64::to_string).collect())
 }
 
-fn read(rows: Vec<tokio_postgres::Row>, limit: usize) -> Result<Page, LogError> {
-    let more = rows.len() > limit;
-    let decoded = rows.iter().take(limit).map(decode::decode_row);
-    let readable = decoded
-        .filter_map(|event| event.inspect_err(|error| tracing::warn!(%error, "a row of the log was skipped")).ok());
-    Ok(Page { events: readable.collect(), more })
+/// Reads up to `limit` rows, and no more than [`PAGE_BYTES`]; what is left of the answer is dropped as it comes.
+async fn read(rows: RowStream, limit: usize) -> Result<Page, LogError> {
+    let mut rows = std::pin::pin!(rows);
+    let (mut page, mut bytes) = (Page::default(), 0);
+    while let Some(row) = rows.try_next().await? {
+        if page.events.len() == limit || bytes > PAGE_BYTES {
+            page.more = true;
+            break;
+        }
+        match decode::decode_row(&row) {
+            Ok(event) => {
+                bytes += event.weight();
+                page.events.push(event);
+            }
+            Err(error) => tracing::warn!(%error, "a row of the log was skipped"),
+        }
+    }
+    Ok(page)
 }

@@ -50,6 +50,10 @@ const PIECE_BYTES: usize = 128 * 1024;
 
 /// Pieces kept for the next reader.
 const PIECES: usize = 16;
+/// Keys of evicted events that are remembered at least (24 bytes each), for subscribers that a burst has left behind.
+const KEYS_MAX: usize = 65_536;
+/// Checkpoints that are remembered: at their usual interval, for about as long as a client may stay behind.
+const MARKS_MAX: usize = 16;
 
 /// What lies behind a position.
 #[derive(Debug)]
@@ -103,8 +107,8 @@ struct Inner {
     floor: u64,
     /// Keys of events lately evicted, so that whoever falls off is not sent again what it had.
     evicted: VecDeque<Key>,
-    /// The newest checkpoint and the position at which it arrived.
-    mark: Option<(Arc<Stamp>, u64)>,
+    /// The newest checkpoints and the positions at which they arrived, one for each position.
+    marks: VecDeque<(Arc<Stamp>, u64)>,
     used_at: Instant,
 }
 
@@ -117,7 +121,7 @@ impl Ring {
             bytes: 0,
             floor,
             evicted: VecDeque::new(),
-            mark: mark.map(|stamp| (stamp, 1)),
+            marks: mark.map(|stamp| (stamp, 1)).into_iter().collect(),
             used_at: Instant::now(),
         };
         Self { bounds, inner: RwLock::new(inner), seats: Mutex::default(), pieces: Mutex::default() }
@@ -140,7 +144,7 @@ impl Ring {
         while inner.events.len() > 1
             && (inner.events.len() > self.bounds.events_max || inner.bytes > self.bounds.bytes_max)
         {
-            inner.evict(self.bounds.events_max);
+            inner.evict(self.bounds.events_max.max(KEYS_MAX));
         }
     }
 
@@ -148,7 +152,11 @@ impl Ring {
     pub fn mark(&self, stamp: &Arc<Stamp>) {
         let mut inner = self.write_inner();
         let head = inner.head();
-        inner.mark = Some((stamp.clone(), head));
+        inner.marks.retain(|(_, at)| *at != head);
+        if inner.marks.len() >= MARKS_MAX {
+            inner.marks.pop_front();
+        }
+        inner.marks.push_back((stamp.clone(), head));
     }
 
     /// Forgets everything, so that every subscriber asks the log where it stands.
@@ -159,7 +167,7 @@ impl Ring {
         inner.evicted.clear();
         inner.bytes = 0;
         inner.floor = floor;
-        inner.mark = None;
+        inner.marks.clear();
     }
 
     /// The position behind the newest event.
@@ -188,7 +196,7 @@ impl Ring {
     pub fn cursor_at(&self, position: u64) -> Option<Cursor> {
         let inner = self.read_inner();
         let checkpoint = |(stamp, _): &(Arc<Stamp>, u64)| Cursor::Snapshot((**stamp).clone());
-        let arrived = inner.mark.as_ref().filter(|(_, at)| *at <= position);
+        let arrived = inner.marks.back().filter(|(_, at)| *at <= position);
         let passed = position.checked_sub(inner.start + 1).and_then(|index| inner.events.get(index as usize));
         match (arrived, passed) {
             (Some(mark), _) if mark.1 == position => Some(checkpoint(mark)),
@@ -199,7 +207,17 @@ impl Ring {
 
     /// The newest checkpoint that has arrived.
     pub fn newest_mark(&self) -> Option<Arc<Stamp>> {
-        self.read_inner().mark.as_ref().map(|(stamp, _)| stamp.clone())
+        self.read_inner().marks.back().map(|(stamp, _)| stamp.clone())
+    }
+
+    /// The newest checkpoint that arrived before `position`, if what passed between the two is remembered: then
+    /// [`Self::passed_unseen`] is exact for it.
+    pub fn mark_before(&self, position: u64) -> Option<Arc<Stamp>> {
+        let inner = self.read_inner();
+        let remembered = inner.start.saturating_sub(inner.evicted.len() as u64);
+        let (stamp, _) =
+            inner.marks.iter().rev().find(|(_, at)| *at <= position).filter(|(_, at)| *at >= remembered)?;
+        Some(stamp.clone())
     }
 
     /// Eids of events before `position` that a resume after `base` would send again.

@@ -151,8 +151,9 @@ struct Replay {
 #[derive(Clone)]
 enum From {
     Base(Base),
-    /// To be looked up first, as any client's cursor would be: history may have changed, or retention passed by.
-    Cursor(Cursor),
+    /// To be looked up first, as any client's cursor would be: history may have changed, or retention passed by. Then read
+    /// from its base, or from one that is known better.
+    Cursor(Cursor, Option<Base>),
 }
 
 type Fetched = Result<(Base, Stamp, Page), Reset>;
@@ -340,7 +341,10 @@ impl Subscriber {
         self.waiter.register(cx);
         if sent.is_none() && self.base.is_none() && self.filter.is_open() {
             match self.ring.joined(self.position, self.encoding) {
-                Read::Drained => return Poll::Pending,
+                Read::Drained => {
+                    self.behind_since = None;
+                    return Poll::Pending;
+                }
                 Read::Lapsed => return Poll::Ready(self.lapse()),
                 Read::Some(Some(joined), to) => {
                     self.advance(to, Some(joined.last));
@@ -352,6 +356,7 @@ impl Subscriber {
         loop {
             match self.ring.events(self.position, 64) {
                 Read::Drained => {
+                    self.behind_since = None;
                     self.drop_base();
                     return Poll::Pending;
                 }
@@ -395,15 +400,18 @@ impl Subscriber {
         if since.elapsed() > self.slow_after {
             return Some(Delivery::End(Disconnect::Slow));
         }
-        let (seen, base) = match (&self.last, &self.cursor) {
+        let (seen, own) = match (&self.last, &self.cursor) {
             (Some(event), _) => (Cursor::Event(event.key), Base::after(event.key, event.snapshot.clone())),
             (None, Some(cursor @ Cursor::Snapshot(stamp))) => (cursor.clone(), stamp.base.clone()),
             // Nothing was passed since the subscription began, so there is nothing to skip.
             (None, Some(cursor)) => (cursor.clone(), Base::everything_seen()),
             (None, None) => return Some(Delivery::End(Disconnect::Unavailable)),
         };
-        let skip = self.ring.passed_unseen(&base, self.position).into_iter().collect();
-        self.replay(From::Cursor(seen), None, 0, skip);
+        // The last event alone does not do: what was sent while its transaction was open would be sent again. A base that
+        // is still held against the ring, or a checkpoint that was passed, knows better.
+        let better = self.base.clone().or_else(|| self.ring.mark_before(self.position).map(|mark| mark.base.clone()));
+        let skip = self.ring.passed_unseen(better.as_ref().unwrap_or(&own), self.position).into_iter().collect();
+        self.replay(From::Cursor(seen, better), None, 0, skip);
         None
     }
 
@@ -480,8 +488,8 @@ fn unavailable(error: &LogError) -> Delivery {
 async fn fetch(log: &Log, scope: &Scope, from: From, to: Option<Stamp>, last: u64) -> Result<Fetched, LogError> {
     let base = match from {
         From::Base(base) => base,
-        From::Cursor(cursor) => match log.resolve(scope, &cursor).await? {
-            Ok(base) => base,
+        From::Cursor(cursor, better) => match log.resolve(scope, &cursor).await? {
+            Ok(base) => better.unwrap_or(base),
             Err(reset) => return Ok(Err(reset)),
         },
     };

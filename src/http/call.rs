@@ -71,15 +71,22 @@ impl Call {
     /// Which representation of events the client prefers.
     pub fn wants(&self) -> Result<Representation, Problem> {
         let accept = self.header("accept").unwrap_or("*/*").to_ascii_lowercase();
+        let mut best: Option<(Representation, f32)> = None;
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
-            let (name, refused) =
-                (parts.next().unwrap_or(""), parts.any(|p| matches!(p, "q=0" | "q=0.0" | "q=0.00" | "q=0.000")));
-            match name {
-                "text/event-stream" if !refused => return Ok(Representation::Stream),
-                "application/json" | "application/*" | "*/*" if !refused => return Ok(Representation::Page),
-                _ => {}
+            let wanted = match parts.next().unwrap_or("") {
+                "text/event-stream" | "text/*" => Representation::Stream,
+                "application/json" | "application/*" | "*/*" => Representation::Page,
+                _ => continue,
+            };
+            let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+            // Of equals, the first.
+            if weight > best.map_or(0.0, |(_, most)| most) {
+                best = Some((wanted, weight));
             }
+        }
+        if let Some((wanted, _)) = best {
+            return Ok(wanted);
         }
         let detail = "this address speaks text/event-stream (a stream) and application/json (a page)";
         Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail))

@@ -11,7 +11,7 @@ use futures_util::task::AtomicWaker;
 use warp::http::StatusCode;
 
 use super::problem::Problem;
-use crate::auth::{Globs, Principal};
+use crate::auth::{Globs, Principal, Tenants};
 use crate::disconnect::Disconnect;
 use crate::event::TenantId;
 use crate::metrics::Metrics;
@@ -39,14 +39,25 @@ pub struct Connections {
 struct Places {
     open: HashMap<String, Row>,
     by_tenant: HashMap<TenantId, usize>,
-    by_user: HashMap<String, usize>,
+    by_user: HashMap<User, usize>,
     draining: bool,
+}
+
+/// A name is one user's only within a tenant: the same `sub` with other tenants is somebody else.
+type User = (Option<Vec<String>>, String);
+
+fn user(principal: &Principal) -> User {
+    let tenants = match &principal.tenants {
+        Tenants::Listed(tenants) => Some(tenants.clone()),
+        Tenants::All => None,
+    };
+    (tenants, principal.sub.clone())
 }
 
 #[derive(Debug)]
 struct Row {
     control: Arc<Control>,
-    sub: String,
+    user: User,
     transport: &'static str,
     tenants: Vec<TenantId>,
     since: Instant,
@@ -140,15 +151,15 @@ impl Connections {
                 5,
             ));
         }
-        let mine = places.by_user.entry(principal.sub.clone()).or_default();
+        let mine = places.by_user.entry(user(principal)).or_default();
         if *mine >= self.limits.per_user {
             return Err(too_many("this user has too many connections; close some"));
         }
         *mine += 1;
         let id = format!("{:016x}", rand::random::<u64>());
         let control = Arc::new(Control::default());
-        let (sub, since) = (principal.sub.clone(), Instant::now());
-        places.open.insert(id.clone(), Row { control: control.clone(), sub, transport, tenants: Vec::new(), since });
+        let (user, since) = (user(principal), Instant::now());
+        places.open.insert(id.clone(), Row { control: control.clone(), user, transport, tenants: Vec::new(), since });
         self.metrics.connections(transport, 1);
         Ok(Guard { connections: self.clone(), id, control, transport })
     }
@@ -169,9 +180,9 @@ impl Connections {
     }
 
     /// Changes what a stream of this user's shows; returns what it shows from now on.
-    pub fn change(&self, id: &str, sub: &str, change: &Change) -> Result<Globs, Problem> {
+    pub fn change(&self, id: &str, principal: &Principal, change: &Change) -> Result<Globs, Problem> {
         let places = lock(&self.places);
-        let own = |row: &&Row| row.sub == sub && row.transport == "sse";
+        let own = |row: &&Row| row.user == user(principal) && row.transport == "sse";
         places.open.get(id).filter(own).ok_or_else(Problem::not_found)?.control.change(change)
     }
 
@@ -181,7 +192,7 @@ impl Connections {
         let rows = places.open.iter().filter(|(_, row)| allowed(&row.tenants));
         rows.map(|(id, row)| Shown {
             connection: id.clone(),
-            sub: row.sub.clone(),
+            sub: row.user.1.clone(),
             transport: row.transport,
             tenants: row.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
             age_s: row.since.elapsed().as_secs(),
@@ -223,7 +234,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut places = lock(&self.connections.places);
         let Some(row) = places.open.remove(&self.id) else { return };
-        give_back(&mut places.by_user, &row.sub);
+        give_back(&mut places.by_user, &row.user);
         row.tenants.iter().for_each(|tenant| give_back(&mut places.by_tenant, tenant));
         self.connections.metrics.connections(self.transport, -1);
         if let Some(why) = row.control.why.get() {

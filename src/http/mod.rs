@@ -58,6 +58,8 @@ pub struct State {
     pub health: watch::Receiver<Health>,
     /// Cancelled when the process begins to end.
     pub drain: CancellationToken,
+    /// Cancelled when the drain's time is over.
+    pub kill: CancellationToken,
     /// Owner of upgraded sockets' tasks.
     pub tasks: TaskTracker,
     /// From the configuration.
@@ -232,7 +234,7 @@ async fn ticket(state: Arc<State>, call: Call) -> Result<Response, Problem> {
 async fn change_connection(state: Arc<State>, call: Call, id: String, body: Body) -> Result<Response, Problem> {
     let principal = credential::authenticate(&state, &call, &Method::PATCH).await?;
     let change = publish::parse(&publish::body(&state, &call, body).await?)?;
-    let types = state.connections.change(&id, &principal.sub, &change)?;
+    let types = state.connections.change(&id, &principal, &change)?;
     Ok(status::json(StatusCode::OK, &serde_json::json!({"types": types.iter().collect::<Vec<_>>()})))
 }
 

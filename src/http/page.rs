@@ -122,7 +122,7 @@ impl Reading {
                 // The earlier reading is done; what was committed since is a reading of its own.
                 continue;
             }
-            return Ok(Found { events, cursor: Cursor::Snapshot(to), more: chained });
+            return Ok(Found { events, cursor: Cursor::Snapshot(to), more: false });
         }
     }
 }

@@ -77,7 +77,9 @@ fn policy() -> HeaderValue {
 }
 
 fn hash_of(element: &str) -> String {
-    let content = INDEX.split_once(&format!("<{element}")).and_then(|(_, rest)| rest.split_once('>'));
+    // Behind the comment at the top, which speaks of both elements.
+    let page = INDEX.split_once("-->").map_or(INDEX, |(_, page)| page);
+    let content = page.split_once(&format!("<{element}")).and_then(|(_, rest)| rest.split_once('>'));
     let content =
         content.and_then(|(_, rest)| rest.split_once(&format!("</{element}>"))).map_or("", |(content, _)| content);
     format!("sha256-{}", STANDARD.encode(Sha256::digest(content)))

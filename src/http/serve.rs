@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -82,11 +82,19 @@ pub async fn accept(
         ));
         let io = Deadline::new(TokioIo::new(tcp), settings.write_timeout);
         let connection = builder.serve_connection(io, service).with_upgrades();
-        let kill = kill.clone();
+        let (stop, kill) = (stop.clone(), kill.clone());
         tasks.spawn(async move {
             let _slot = permit;
-            // Dropping the connection closes it.
-            if let Some(Err(error)) = kill.run_until_cancelled(connection).await {
+            let mut connection = pin!(connection);
+            // Told to stop, it answers what it is answering and closes; told to end, it is dropped, which closes it too.
+            let served = match stop.run_until_cancelled(connection.as_mut()).await {
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    kill.run_until_cancelled(connection).await
+                }
+                served => served,
+            };
+            if let Some(Err(error)) = served {
                 tracing::debug!(%peer, %error, "connection ended");
             }
         });

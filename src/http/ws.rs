@@ -47,9 +47,10 @@ pub async fn upgrade(state: &Arc<State>, call: Call, on: Option<OnUpgrade>) -> R
     let principal = credential::authenticate(state, &call, &Method::GET).await?;
     let guard = state.connections.open(&principal, "websocket")?;
     let task = state.clone();
+    let kill = state.kill.clone();
     state.tasks.spawn(async move {
         if let Ok(upgraded) = on.await {
-            serve(task, upgraded, principal, guard).await;
+            kill.run_until_cancelled(serve(task, upgraded, principal, guard)).await;
         }
     });
     let mut response = Response::default();

@@ -74,11 +74,10 @@ impl<'a> Road<'a> {
 
     /// Runs until the connection is lost; says why.
     pub(super) async fn run(mut self, held: &mut Option<Ledger>) -> ListenError {
-        let prepared = self.session.drive(self.listener.ledger(held.take())).await;
-        let ledger = match prepared {
-            Ok(Ok(ledger)) => held.insert(ledger),
-            Ok(Err(error)) | Err(error) => return error,
-        };
+        if let Ok(Err(error)) | Err(error) = self.session.drive(self.listener.prepare(held)).await {
+            return error;
+        }
+        let Some(ledger) = held.as_mut() else { return ListenError::Closed };
         tracing::info!(pid = self.session.pid, "listening");
         self.read(ledger, Reading::Gap(None), 0);
         let mut ticks = interval(self.listener.settings.checkpoint_every);
@@ -132,11 +131,12 @@ impl<'a> Road<'a> {
 
     /// A checkpoint of ours proves the connection alive when it is heard, however long it then waits its turn.
     fn hear(&mut self, payload: Option<String>) {
-        if let Some(Ok(Payload::Checkpoint(found))) =
-            payload.as_deref().filter(|p| p.starts_with("{\"checkpoint\"")).map(decode)
+        if let Some(Ok(Payload::Checkpoint(found))) = payload.as_deref().filter(|p| p.starts_with("{\"checkpoint\"")).map(decode)
             && found.bridge == self.listener.bridge
+            // One that an earlier connection sent has a token of its own count.
+            && found.token == self.sent
         {
-            self.answered = self.answered.max(found.token);
+            self.answered = self.sent;
         }
         self.session.keep(payload);
     }
@@ -161,8 +161,9 @@ impl<'a> Road<'a> {
     }
 
     /// Everything that notified before this checkpoint has been dispatched. Whether that is everything, the log says.
+    /// One that a gap's reading has overtaken meanwhile, or that an earlier connection sent, says nothing new.
     fn arrive(&mut self, ledger: &Ledger, found: Checkpoint) {
-        if found.bridge == self.listener.bridge && self.audit.is_none() {
+        if found.bridge == self.listener.bridge && self.audit.is_none() && !ledger.is_past(&found.cursor) {
             let stamp = Arc::new(found.cursor);
             let (log, from, to) = (self.listener.log.clone(), ledger.base().clone(), stamp.clone());
             self.audit = Some((stamp, Box::pin(async move { log.count(&from.base, &to.base).await })));

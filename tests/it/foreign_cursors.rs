@@ -120,7 +120,7 @@ async fn a_cursor_that_had_seen_all_that_retention_removed_is_resumed() {
 async fn what_is_no_cursor_is_refused_by_name_or_told_reset() {
     let db = Database::new().await;
     let bridge = Bridge::start(&db).await;
-    let long = "1".repeat(17_000);
+    let long = "1".repeat(6000);
     for garbage in
         ["x", "1-2", "0x1-2-3", "c.1.2.3", "p.....", "%00", "%ff", "1-2-3%0a", "'; drop table x; --", long.as_str()]
     {
@@ -141,16 +141,16 @@ async fn what_is_no_cursor_is_refused_by_name_or_told_reset() {
 async fn a_last_event_id_that_is_no_cursor_is_told_reset_because_browsers_give_up_on_refusals() {
     let db = Database::new().await;
     let bridge = Bridge::start(&db).await;
-    for garbage in [&b"x"[..], b"1-2", b"caf\xc3\xa9", b"\xff\xfe", &[b'1'; 17_000]] {
+    for garbage in [&b"x"[..], b"1-2", b"caf\xc3\xa9", b"\xff\xfe", &[b'1'; 6000]] {
         let request = reqwest::Client::new().get(bridge.url("/v1/tenants/acme/events")).bearer_auth(member("acme"));
         let request = request.header("accept", "text/event-stream").header("last-event-id", garbage);
         let mut response = request.send().await.unwrap();
-        assert_eq!(response.status(), 200, "{garbage:?}");
+        assert_eq!(response.status(), 200, "{} bytes", garbage.len());
         let mut text = String::new();
         while text.matches("\n\n").count() < 2 {
             text.push_str(std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap());
         }
-        assert!(text.contains("\"resumed\":false") && text.contains("event: reset\n"), "{garbage:?}: {text}");
+        assert!(text.contains("\"resumed\":false") && text.contains("event: reset\n"), "{text}");
     }
 }
 

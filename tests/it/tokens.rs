@@ -40,7 +40,6 @@ fn bad_tokens() -> Vec<(String, &'static str)> {
         ("a.b.c".into(), "token_malformed"),
         (head.into(), "token_malformed"),
         (format!("{whole}.x"), "token_malformed"),
-        ("x".repeat(17_000), "token_too_long"),
         (claims(json!({"exp": 1})), "token_expired"),
         (claims(json!({"exp": unix_now() - 31})), "token_expired"),
         (claims(json!({"nbf": unix_now() + 600})), "token_not_yet_valid"),
@@ -202,6 +201,7 @@ async fn a_refresh_that_is_refused_changes_nothing() {
     let expired = token(json!({"sub": "ann", "tenant": "acme", "exp": 1}));
     for (token, code) in [
         ("x".to_owned(), "token_malformed"),
+        ("x".repeat(17_000), "token_too_long"),
         (expired, "token_expired"),
         (stranger, "forbidden"),
         (String::new(), "token_missing"),

@@ -6,9 +6,9 @@ mod clients;
 mod database;
 
 pub use answer::Answer;
-pub use bridge::{Bridge, SECRET, admin, member, settings, token};
-pub use clients::{Page, Sse, Ws, events_of, get_page};
-pub use database::{Database, server};
+pub use bridge::{Bridge, SECRET, admin, member, token};
+pub use clients::{Sse, Ws, events_of, get_page};
+pub use database::Database;
 
 use std::time::Duration;
 
