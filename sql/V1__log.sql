@@ -81,7 +81,7 @@ create table tidings._pruned (
   xid        xid8        not null default '0',
   rotated_at timestamptz not null default now()
 );
-comment on table tidings._pruned is 'One row: the newest event that retention removed, and when the ring last moved on.';
+comment on table tidings._pruned is 'One row: the highest eid and the highest xid that retention removed, and when the ring last moved on.';
 insert into tidings._pruned default values;
 
 -- What capture could not record. Insert-only, so that counting never makes one writer wait for another.
@@ -217,7 +217,9 @@ begin
     return false;
   end if;
   execute format('lock table tidings._log_%s in access exclusive mode', next);
-  execute format('select eid, xid from tidings._log_%s order by xid desc, eid desc limit 1', next) into newest;
+  -- xid8 has no max() before PostgreSQL 15.
+  execute format('select (select max(eid) from tidings._log_%1$s) as eid, (select xid from tidings._log_%1$s order by xid desc limit 1) as xid', next)
+    into newest;
   update tidings._pruned set eid = greatest(eid, newest.eid), xid = greatest(xid, newest.xid), rotated_at = now();
   execute format('truncate tidings._log_%s', next);
   delete from tidings._idempotency where at < now() - interval '1 day';

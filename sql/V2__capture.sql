@@ -24,8 +24,11 @@ comment on function tidings._reference(xid8, bigint, bigint) is 'Payload that na
 -- Logs up to a statement's worth of changes and rings the bell: one notification per event that fits.
 -- Returns the id of the last event, null when there was none.
 -- The snapshot is taken before the first number, so every event visible in it has a smaller eid than these.
+--
+-- It runs in the writer's session, who may have trace_notify and debug_print_plan on, which print the channel's name:
+-- client_min_messages keeps that from them.
 create function tidings._record(relation oid, op text, origin text, notify boolean, changes tidings._change[]) returns text
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set client_min_messages = warning as $$
 declare
   seen    pg_snapshot := pg_current_snapshot();
   mine    xid8        := pg_current_xact_id();

@@ -127,8 +127,12 @@ impl Log {
     pub async fn resolve(&self, scope: &Scope, cursor: &Cursor) -> Result<Result<Base, Reset>, LogError> {
         match cursor {
             Cursor::Event(key) => self.after_event(scope, *key).await,
-            Cursor::Snapshot(stamp) | Cursor::Page { from: stamp, .. } => {
-                Ok(self.check(stamp).await?.map(|()| stamp.base.clone()))
+            Cursor::Snapshot(stamp) => Ok(self.check(stamp, u64::MAX).await?.map(|()| stamp.base.clone())),
+            Cursor::Page { from, to, last } => {
+                // The next reading goes on from `to`, so that must hold as well.
+                let to = Stamp { epoch: from.epoch.clone(), base: to.clone() };
+                let both = self.check(&to, *last).await?.and(self.check(from, *last).await?);
+                Ok(both.map(|()| from.base.clone()))
             }
         }
     }
@@ -153,12 +157,14 @@ impl Log {
 
     /// Whether a snapshot cursor still means what it said: the same history, its newest event not undone by a crash, and
     /// nothing unseen removed by retention. What retention removed had been written, so its numbers were not used again.
-    async fn check(&self, stamp: &Stamp) -> Result<Result<(), Reset>, LogError> {
+    /// Of a reading that began with the log itself, everything up to eid `last` was seen.
+    async fn check(&self, stamp: &Stamp, last: u64) -> Result<Result<(), Reset>, LogError> {
         let client = self.pool.get().await?;
         let statement = client
             .prepare_cached(
-                "select (select epoch from tidings._epoch), (select xid::text::bigint from tidings._pruned),
-                    exists (select from tidings._log l where l.xid = $1::text::xid8 and l.eid = $2 and l.nonce = $3)",
+                "select (select epoch from tidings._epoch), p.xid::text::bigint,
+                    exists (select from tidings._log l where l.xid = $1::text::xid8 and l.eid = $2 and l.nonce = $3), p.eid
+                   from tidings._pruned p",
             )
             .await?;
         let newest = stamp.base.newest;
@@ -170,8 +176,8 @@ impl Log {
         Ok(if epoch != &*stamp.epoch {
             Err(Reset::History)
         } else if stamp.base == Base::default() {
-            // The beginning of the log, wherever that is by now.
-            Ok(())
+            // The beginning of the log, wherever that is by now; but no further than where a reading of it stopped.
+            if row.get::<_, i64>(3).unsigned_abs() > last { Err(Reset::Unknown) } else { Ok(()) }
         } else if stamp.base.xmin() <= pruned {
             Err(Reset::Unknown)
         } else if !exists && newest.xid > pruned {

@@ -115,8 +115,10 @@ pub enum Representation {
 /// A segment of a path, percent-decoded. `/` may be part of it, as `%2F`; what is not UTF-8, or holds NUL, is no name.
 pub fn segment(raw: &str) -> Result<String, Problem> {
     let decoded = percent_encoding::percent_decode_str(raw).decode_utf8().map_err(|_| Problem::not_found())?;
-    if decoded.is_empty() || decoded.len() > 255 || decoded.chars().any(char::is_control) {
-        return Err(Problem::not_found());
-    }
-    Ok(decoded.into_owned())
+    if is_name(&decoded) { Ok(decoded.into_owned()) } else { Err(Problem::not_found()) }
+}
+
+/// Whether a text can name a tenant: 1 to 255 bytes without control characters, as in a token.
+pub fn is_name(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
 }

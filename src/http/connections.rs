@@ -215,17 +215,17 @@ pub struct Guard {
 impl Guard {
     /// Counts the connection as one of the tenant's.
     pub fn enter(&self, tenant: &TenantId) -> Result<(), Problem> {
-        let mut places = lock(&self.connections.places);
+        let places = &mut *lock(&self.connections.places);
         let Some(row) = places.open.get_mut(&self.id) else { return Ok(()) };
         if row.tenants.contains(tenant) {
             return Ok(());
         }
-        row.tenants.push(tenant.clone());
-        let count = places.by_tenant.entry(tenant.clone()).or_default();
-        *count += 1;
-        if *count > self.connections.limits.per_tenant {
+        let count = places.by_tenant.get(tenant).copied().unwrap_or_default();
+        if count >= self.connections.limits.per_tenant {
             return Err(too_many("this tenant has too many connections"));
         }
+        row.tenants.push(tenant.clone());
+        places.by_tenant.insert(tenant.clone(), count + 1);
         Ok(())
     }
 }

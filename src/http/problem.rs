@@ -79,6 +79,10 @@ impl Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert("retry-after", seconds.into());
         }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert("upgrade", HeaderValue::from_static("websocket"));
+            headers.insert("sec-websocket-version", HeaderValue::from_static("13"));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer realm=\"tidings\""));
         }

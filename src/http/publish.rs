@@ -55,15 +55,16 @@ pub async fn publish(
     bounded("subject", event.subject.as_deref(), 1024)?;
     bounded("audience", event.audience.as_deref(), 255)?;
     let data = event.data.as_ref().map_or("{}", |raw| raw.get());
-    if data.contains("\\u0000") {
-        return Err(Problem::field("data", "data holds \\u0000, which PostgreSQL's text cannot"));
-    }
     let client = state.log.pool().get().await?;
     let (tenant, subject, audience) = (tenant.as_str(), event.subject.as_deref(), event.audience.as_deref());
     let id: Option<String> = match call.header("idempotency-key") {
         None => {
             let statement = client.prepare_cached("select tidings.emit($1, $2, $3::text::jsonb, $4, $5)").await?;
-            client.query_one(&statement, &[&tenant, &event.r#type, &data, &subject, &audience]).await?.get(0)
+            client
+                .query_one(&statement, &[&tenant, &event.r#type, &data, &subject, &audience])
+                .await
+                .map_err(refused)?
+                .get(0)
         }
         Some(key) if (1..=255).contains(&key.len()) => {
             let hash = Sha256::digest(body).to_vec();
@@ -74,7 +75,8 @@ pub async fn publish(
                     &statement,
                     &[&tenant, &principal.sub, &key, &hash, &event.r#type, &data, &subject, &audience],
                 )
-                .await?
+                .await
+                .map_err(refused)?
                 .get(0)
         }
         Some(_) => return Err(Problem::field("Idempotency-Key", "Idempotency-Key must be 1 to 255 bytes")),
@@ -87,6 +89,18 @@ pub async fn publish(
         )
     })?;
     Ok(json(StatusCode::CREATED, &serde_json::json!({"id": id})))
+}
+
+/// What is JSON and still no jsonb: the other fields were checked before.
+fn refused(error: tokio_postgres::Error) -> Problem {
+    let class = error.code().and_then(|state| state.code().get(..2));
+    if matches!(class, Some("22" | "54")) {
+        return Problem::field(
+            "data",
+            "data holds what PostgreSQL's jsonb cannot: \\u0000, half a surrogate pair, or numbers or nesting beyond its limits",
+        );
+    }
+    error.into()
 }
 
 fn bounded(name: &'static str, text: Option<&str>, max: usize) -> Result<(), Problem> {

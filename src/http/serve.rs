@@ -59,8 +59,12 @@ pub async fn accept(
     kill: CancellationToken,
 ) {
     let mut builder = http1::Builder::new();
-    // The timer also bounds the time from accept to the first head. Buffers grow no larger than they begin.
-    builder.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_buf_size(8 << 10).max_headers(64);
+    // The timer also bounds the time from accept to the first head. A head may hold a token of 16 KiB.
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(32 << 10)
+        .max_headers(64);
     // Some more sockets than streams, so that whoever is over the limit can still be told so.
     let slots = Arc::new(Semaphore::new(settings.connections + 64));
     while let Some(permit) = stop.run_until_cancelled(slots.clone().acquire_owned()).await {

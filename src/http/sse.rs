@@ -41,8 +41,11 @@ pub async fn stream(
     let scope = events::scope(principal, tenant)?;
     let filter = events::filter(principal, &scope, call.types()?, call.query("subject"));
     // A browser sends back whatever id it saw last and gives up on any refusal: what is no cursor is told reset instead.
-    let (after, unreadable) = match call.header("last-event-id").filter(|id| !id.is_empty()) {
-        Some(id) => (id.parse().ok(), id.parse::<Cursor>().is_err()),
+    let (after, unreadable) = match call.headers.get("last-event-id").filter(|id| !id.is_empty()) {
+        Some(id) => {
+            let cursor: Option<Cursor> = id.to_str().ok().and_then(|id| id.parse().ok());
+            (cursor.clone(), cursor.is_none())
+        }
         None => (call.after()?, false),
     };
     let guard = state.connections.open(principal, "sse")?;

@@ -74,7 +74,7 @@ fn handshake(call: &Call) -> Result<HeaderValue, Problem> {
         return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail));
     }
     if call.header("sec-websocket-version") != Some("13") {
-        return Err(bad_handshake("Sec-WebSocket-Version must be 13"));
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "bad_handshake", "Sec-WebSocket-Version must be 13"));
     }
     let key = call.header("sec-websocket-key").unwrap_or("");
     let nonce = base64::engine::general_purpose::STANDARD.decode(key);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 use super::State;
+use super::call::is_name;
 use super::connections::Guard;
 use super::credential::{self, unix_now};
 use super::events;
@@ -191,6 +192,9 @@ impl Session {
         let after =
             after.map(|text| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")))).transpose()?;
         let scope = events::scope(&self.principal, tenant)?;
+        if !tenant.is_none_or(is_name) {
+            return Err(Problem::field("tenant", "tenant must be 1 to 255 bytes without control characters"));
+        }
         if let Scope::Tenant(tenant) = &scope {
             self.guard.enter(tenant)?;
         }
