@@ -66,7 +66,7 @@ end $$;
 comment on function tidings._subject(regclass, text) is 'SQL of an event''s subject.';
 
 -- The select that turns a statement's transition tables into changes. row_number pairs old with new: both tables are
--- filled in the same order, and a primary key may itself have been updated. *<> compares row images, so it works for
+-- filled in the same order, and a primary key may itself have been updated. Rows of one statement have no order of their own. *<> compares row images, so it works for
 -- every type, also those without an equality operator. Columns are taken from the transition table by name (c1, c2, …):
 -- PostgreSQL reads the wrong one out of its whole row once the table has a dropped column.
 create function tidings._source(w tidings._watch, op text) returns text
@@ -109,8 +109,7 @@ begin
              union all
              select o.tenant, o.audience, %3$L, o.subject, null, %7$s where moved and o.tenant is not null
              union all
-             select n.tenant, n.audience, %4$L, n.subject, null, %6$s where moved) e
-     order by i$q$,
+             select n.tenant, n.audience, %4$L, n.subject, null, %6$s where moved) e$q$,
     one, w.type || '.updated', w.type || '.deleted', w.type || '.inserted', names, format(data, 'n'), format(data, 'o'), differ);
 end $$;
 comment on function tidings._source(tidings._watch, text) is 'SQL that reads transition tables as changes.';

@@ -5,10 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use tidings::cli::{self, Cli};
 
-/// Many small allocations per event: measured faster and flatter than the system allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Wrong arguments end in here with 2, a wrong configuration with 64, a command that failed with 1.
 fn main() -> ExitCode {
     match cli::run(Cli::parse()) {

@@ -49,8 +49,14 @@ pub async fn upgrade(state: &Arc<State>, call: Call, on: Option<OnUpgrade>) -> R
     let task = state.clone();
     let kill = state.kill.clone();
     state.tasks.spawn(async move {
-        if let Ok(upgraded) = on.await {
-            kill.run_until_cancelled(serve(task, upgraded, principal, guard)).await;
+        // Boxed, so that the task is no larger than what an idle connection needs.
+        let Some(connection) =
+            on.await.ok().and_then(|upgraded| Connection::take_back(task, upgraded, principal, guard))
+        else {
+            return;
+        };
+        if let Some(Err(error)) = kill.run_until_cancelled(connection.run()).await {
+            tracing::debug!(%error, "websocket ended");
         }
     });
     let mut response = Response::default();
@@ -94,24 +100,16 @@ fn offered_protocols(call: &Call) -> Vec<String> {
     values.flat_map(|value| value.split(',')).map(|name| name.trim().to_owned()).collect()
 }
 
-async fn serve(state: Arc<State>, upgraded: Upgraded, principal: Principal, guard: Guard) {
-    let Ok(parts) = upgraded.downcast::<Io>() else { return };
-    let socket = parts.io.into_inner().into_inner();
-    let limit = state.settings.write_timeout;
-    let session = Session::new(state, principal, guard);
-    let connection = Connection { socket, wire: Wire::new(), out: VecDeque::new(), limit };
-    if let Err(error) = Box::pin(connection.run(session, parts.read_buf)).await {
-        tracing::debug!(%error, "websocket ended");
-    }
-}
-
 struct Connection {
     socket: TcpStream,
+    session: Session,
     wire: Wire,
     /// Frames to be written.
     out: VecDeque<Bytes>,
     /// A socket that takes no byte for so long is given up.
     limit: Duration,
+    /// What the client sent behind its request's head.
+    early: Bytes,
 }
 
 /// Everything that can wake the task.
@@ -128,38 +126,49 @@ enum Ending {
 }
 
 impl Connection {
-    async fn run(mut self, mut session: Session, already_read: Bytes) -> io::Result<()> {
-        self.out.push_back(session.hello());
+    /// The socket without hyper.
+    fn take_back(state: Arc<State>, upgraded: Upgraded, principal: Principal, guard: Guard) -> Option<Box<Self>> {
+        let parts = upgraded.downcast::<Io>().ok()?;
+        let (socket, early) = (parts.io.into_inner().into_inner(), parts.read_buf);
+        let limit = state.settings.write_timeout;
+        let session = Session::new(state, principal, guard);
+        Some(Box::new(Self { socket, session, wire: Wire::new(), out: VecDeque::new(), limit, early }))
+    }
+
+    async fn run(mut self: Box<Self>) -> io::Result<()> {
+        self.out.push_back(self.session.hello());
         let mut messages = Vec::new();
-        self.wire.take(&already_read, &mut messages, &mut self.out);
-        drop(already_read);
-        let mut why = self.understand(&mut session, messages).await;
-        let timer = sleep_until(session.next_deadline());
+        let early = std::mem::take(&mut self.early);
+        self.wire.take(&early, &mut messages, &mut self.out);
+        drop(early);
+        let mut why = self.understand(messages).await;
+        let timer = sleep_until(self.session.next_deadline());
         tokio::pin!(timer);
         while why.is_none() {
             self.write().await?;
-            if timer.deadline() != session.next_deadline() {
-                timer.as_mut().reset(session.next_deadline());
+            if timer.deadline() != self.session.next_deadline() {
+                timer.as_mut().reset(self.session.next_deadline());
             }
+            let Self { socket, session, out, .. } = &mut *self;
             // Woken by: bytes to read · something to deliver, or an order to end · the next heartbeat or the end of the
             // credential. All are cancel safe.
             let wake = tokio::select! {
-                readable = self.socket.readable() => { readable?; Wake::Readable }
-                ended = poll_fn(|cx| session.poll(cx, &mut self.out)) => Wake::Session(ended),
+                readable = socket.readable() => { readable?; Wake::Readable }
+                ended = poll_fn(|cx| session.poll(cx, out)) => Wake::Session(ended),
                 () = timer.as_mut() => Wake::Timer,
             };
             why = match wake {
                 Wake::Session(ended) => ended.map(Ending::Ours),
-                Wake::Timer => session.beat(unix_now(), &mut self.out).map(Ending::Ours),
+                Wake::Timer => session.beat(unix_now(), out).map(Ending::Ours),
                 Wake::Readable => {
                     let messages = self.read()?;
-                    self.understand(&mut session, messages).await
+                    self.understand(messages).await
                 }
             };
         }
         if let Some(Ending::Ours(why)) = why {
-            session.end(why);
-            self.out.push_back(text_frame(&[session.bye(why).as_bytes()]));
+            self.session.end(why);
+            self.out.push_back(text_frame(&[self.session.bye(why).as_bytes()]));
             self.out.push_back(self.wire.close(why.code(), why.reason()));
         }
         self.write().await?;
@@ -180,13 +189,14 @@ impl Connection {
         Ok(messages)
     }
 
-    async fn understand(&mut self, session: &mut Session, messages: Vec<Incoming>) -> Option<Ending> {
+    async fn understand(&mut self, messages: Vec<Incoming>) -> Option<Ending> {
+        let Self { session, out, .. } = self;
         for message in messages {
             let ended = match message {
                 Incoming::Closed => return Some(Ending::Theirs),
-                Incoming::Unknown => session.strike(None, "unknown_frame", "send JSON in text frames", &mut self.out),
+                Incoming::Unknown => session.strike(None, "unknown_frame", "send JSON in text frames", out),
                 // Boxed: subscribing may read the log, and an idle connection should not hold room for that.
-                Incoming::Text(text) => Box::pin(session.take(&text, &mut self.out)).await,
+                Incoming::Text(text) => Box::pin(session.take(&text, out)).await,
             };
             if let Some(why) = ended {
                 return Some(Ending::Ours(why));

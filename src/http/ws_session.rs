@@ -210,6 +210,8 @@ impl Session {
         out.push_back(frame(
             &json!({"type": "subscribed", "id": id, "cursor": opening.cursor.to_string(), "resumed": opening.resumed}),
         ));
+        // Most connections have one subscription; a Vec would make room for four.
+        self.subscriptions.reserve_exact(1);
         self.subscriptions.push(Subscription { id: id.to_owned(), subscriber });
         Ok(())
     }
