@@ -1,5 +1,5 @@
 //! Everything that is served: the routes, and nothing else in this file. Each answers with a response or a
-//! [`Problem`](problem::Problem), and authenticates inside, so that no route's refusal can mask another's.
+//! [`Problem`], and authenticates inside, so that no route's refusal can mask another's.
 
 pub mod call;
 pub mod connections;
