@@ -126,7 +126,10 @@ impl Log {
     /// What a cursor's owner has seen, or why that can no longer be said.
     pub async fn resolve(&self, scope: &Scope, cursor: &Cursor) -> Result<Result<Base, Reset>, LogError> {
         match cursor {
-            Cursor::Event(key) => self.after_event(scope, *key).await,
+            Cursor::Event(key) => match self.after_event(scope, *key).await? {
+                Ok(base) => Ok(self.retained(&base).await?.map(|()| base)),
+                unknown => Ok(unknown),
+            },
             Cursor::Snapshot(stamp) => Ok(self.check(stamp, u64::MAX).await?.map(|()| stamp.base.clone())),
             Cursor::Page { from, to, last } => {
                 // The next reading goes on from `to`, so that must hold as well.
@@ -178,13 +181,32 @@ impl Log {
         } else if stamp.base == Base::default() {
             // The beginning of the log, wherever that is by now; but no further than where a reading of it stopped.
             if row.get::<_, i64>(3).unsigned_abs() > last { Err(Reset::Unknown) } else { Ok(()) }
-        } else if stamp.base.xmin() <= pruned {
-            Err(Reset::Unknown)
         } else if !exists && newest.xid > pruned {
             Err(Reset::History)
         } else {
-            Ok(())
+            drop(client);
+            self.retained(&stamp.base).await?
         })
+    }
+
+    /// Whether retention has removed nothing that `base` had not seen. To be asked again after reading: the ring of
+    /// partitions may have moved on meanwhile. Of a transaction that is still open nothing was removed: it holds a lock.
+    pub async fn retained(&self, base: &Base) -> Result<Result<(), Reset>, LogError> {
+        if *base == Base::default() {
+            return Ok(Ok(()));
+        }
+        let client = self.pool.get().await?;
+        let statement = client
+            .prepare_cached(
+                "select p.xid >= $1::text::xid8 or exists (select from unnest($2::text[]::xid8[]) x
+                    where x <= p.xid and pg_visible_in_snapshot(x, pg_current_snapshot())) from tidings._pruned p",
+            )
+            .await?;
+        let (_, xip) = xids(&base.snapshot);
+        let own = base.own.map_or(u64::MAX, |(xid, _)| xid);
+        let lowest = base.snapshot.xmax.min(base.newest.xid.saturating_add(1)).min(own).to_string();
+        let removed: bool = client.query_one(&statement, &[&lowest, &xip]).await?.get(0);
+        Ok(if removed { Err(Reset::Unknown) } else { Ok(()) })
     }
 
     /// What `from` has not seen and `to` has, behind eid `last`, at most `limit` events. Only with [`Scope::Every`] do
@@ -199,7 +221,7 @@ impl Log {
         let (seen_to, open_to) = xids(&to.snapshot);
         let mut behind = last as i64;
         let rule: [&(dyn ToSql + Sync); 6] = [&xmax, &newest_xid, &xip, &own_xid, &own_eid, &newest_eid];
-        if let (Scope::Tenant(_), 0) = (scope, last) {
+        if let (Scope::Tenant(_), 0, true) = (scope, last, *from != Base::default()) {
             let sql = format!("select min(l.eid) from tidings._log l where l.eid > $1 and {CANDIDATES} and {UNSEEN}");
             let mut params: Vec<&(dyn ToSql + Sync)> = vec![&behind];
             params.extend(rule);

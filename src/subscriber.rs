@@ -498,7 +498,7 @@ async fn fetch(log: &Log, scope: &Scope, from: From, to: Option<Stamp>, last: u6
         None => log.now().await?,
     };
     let page = log.page_patiently(scope, &base, &to.base, last, PAGE).await?;
-    Ok(Ok((base, to, page)))
+    Ok(log.retained(&base).await?.map(|()| (base, to, page)))
 }
 
 fn pending<T>(future: impl Future<Output = Result<T, LogError>> + Send + 'static) -> Pending<T> {

@@ -21,7 +21,7 @@ use super::problem::Problem;
 use crate::auth::Principal;
 use crate::cursor::{Base, Cursor, Stamp};
 use crate::event::Event;
-use crate::replay::Scope;
+use crate::replay::{Reset, Scope};
 use crate::ring::{Read, Ring, Waiter};
 use crate::subscriber::Filter;
 
@@ -74,10 +74,7 @@ impl Reading {
         let Some(cursor) = after else {
             return Ok(Self { from: Stamp::default(), page: None });
         };
-        let base = state.log.resolve(scope, &cursor).await?.map_err(|reset| {
-            let detail = "events after this cursor are no longer known: fetch the state again and go on without after";
-            Problem::new(StatusCode::GONE, reset.reason(), detail)
-        })?;
+        let base = state.log.resolve(scope, &cursor).await?.map_err(gone)?;
         // An event's id names no history; the snapshot that its first page is read in will.
         let (epoch, page) = match cursor {
             Cursor::Event(_) => (Box::default(), None),
@@ -100,6 +97,7 @@ impl Reading {
             };
             let chained = last > 0;
             let rows = state.log.page(scope, &self.from.base, &to.base, last, ROWS_MAX.min(limit * 8)).await?;
+            state.log.retained(&self.from.base).await?.map_err(gone)?;
             let mut seen = last;
             let mut events = Vec::new();
             let mut cut = rows.more;
@@ -125,6 +123,11 @@ impl Reading {
             return Ok(Found { events, cursor: Cursor::Snapshot(to), more: false });
         }
     }
+}
+
+fn gone(reset: Reset) -> Problem {
+    let detail = "events after this cursor are no longer known: fetch the state again and go on without after";
+    Problem::new(StatusCode::GONE, reset.reason(), detail)
 }
 
 /// Resolves when the ring holds something for this reader that its base has not seen.

@@ -94,7 +94,7 @@ async fn two_that_migrate_at_once_both_find_the_schema_complete() {
     let (one, other) = tokio::join!(on(&db, &["migrate", "--json"]), on(&db, &["migrate", "--json"]));
     let applied: usize = [stdout(&one), stdout(&other)]
         .iter()
-        .map(|text| serde_json::from_str::<Value>(text).unwrap()["applied"].as_array().unwrap().len())
+        .map(|text| serde_json::from_str::<Vec<String>>(text).unwrap().len())
         .sum();
     assert_eq!(applied, 3, "each migration once");
 }
