@@ -37,6 +37,7 @@ pub mod ledger;
 pub mod ring;
 pub mod router;
 
+pub mod filter;
 pub mod replay;
 pub mod subscriber;
 

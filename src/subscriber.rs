@@ -9,7 +9,7 @@
 //! A replay takes the ring's head first and the log's snapshot second. So everything dispatched before that position is
 //! visible in the snapshot, and what follows is live unless the snapshot saw it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,44 +22,10 @@ use crate::auth::Globs;
 use crate::cursor::{Base, Cursor, Stamp};
 use crate::disconnect::Disconnect;
 use crate::event::Event;
+use crate::filter::{Filter, Sent};
 use crate::replay::{Log, LogError, Page, Reset, Scope};
 use crate::ring::{Encoding, Read, Ring, Waiter};
 use crate::router::Router;
-
-/// What one subscriber may and wants to see.
-#[derive(Clone, Debug)]
-pub struct Filter {
-    /// What the credential allows.
-    pub allowed: Globs,
-    /// What the client asked for.
-    pub types: Globs,
-    /// Only this subject.
-    pub subject: Option<Box<str>>,
-    /// Whose events with an audience are shown; `None` to the tenant's admins, who see all.
-    pub user: Option<Box<str>>,
-    /// The tenants that may be seen, where the scope is all of them; `None` for every one.
-    pub tenants: Option<Box<[String]>>,
-}
-
-impl Filter {
-    /// Whether the event is for this subscriber.
-    pub fn admits(&self, event: &Event) -> bool {
-        let for_user = match (&event.audience, &self.user) {
-            (Some(audience), Some(user)) => audience == user,
-            _ => true,
-        };
-        for_user
-            && self.tenants.as_ref().is_none_or(|tenants| tenants.iter().any(|tenant| tenant == event.tenant.as_str()))
-            && self.allowed.matches(&event.kind)
-            && self.types.matches(&event.kind)
-            && self.subject.as_ref().is_none_or(|subject| event.subject.as_ref() == Some(subject))
-    }
-
-    /// Whether it admits everything that is for the whole tenant.
-    fn is_open(&self) -> bool {
-        self.allowed.is_any() && self.types.is_any() && self.subject.is_none() && self.tenants.is_none()
-    }
-}
 
 /// What a subscriber has for its socket.
 #[derive(Debug)]
@@ -70,32 +36,6 @@ pub enum Delivery {
     Reset(Reset, Cursor),
     /// The connection is to be ended.
     End(Disconnect),
-}
-
-/// Events that a connection with several subscriptions has been sent: the newest of them.
-#[derive(Debug, Default)]
-pub struct Sent {
-    eids: HashSet<u64>,
-    order: VecDeque<u64>,
-}
-
-/// Remembered per connection, and only while it has several subscriptions.
-const SENT_MAX: usize = 8192;
-
-impl Sent {
-    /// Whether this is the first time.
-    pub fn first(&mut self, eid: u64) -> bool {
-        if !self.eids.insert(eid) {
-            return false;
-        }
-        self.order.push_back(eid);
-        if self.order.len() > SENT_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.eids.remove(&oldest);
-        }
-        true
-    }
 }
 
 /// How a subscription began: the content of `hello` and `subscribed`.

@@ -18,10 +18,11 @@ use crate::app;
 use crate::auth::{Globs, Principal, Role, Tenants};
 use crate::config::Config;
 use crate::cursor::Cursor;
+use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::replay::{Log, Scope};
 use crate::ring::Encoding;
-use crate::subscriber::{Delivery, Filter, Request, Subscriber};
+use crate::subscriber::{Delivery, Request, Subscriber};
 
 const EXAMPLES: &str = "Examples:
   tidings tail                                       everything, as it happens

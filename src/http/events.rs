@@ -3,8 +3,8 @@
 use super::credential;
 use super::problem::Problem;
 use crate::auth::{Globs, Principal, Tenants};
+use crate::filter::Filter;
 use crate::replay::Scope;
-use crate::subscriber::Filter;
 
 /// One tenant's events, or all tenants' for admins.
 pub fn scope(principal: &Principal, tenant: Option<&str>) -> Result<Scope, Problem> {

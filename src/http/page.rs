@@ -21,9 +21,9 @@ use super::problem::Problem;
 use crate::auth::Principal;
 use crate::cursor::{Base, Cursor, Stamp};
 use crate::event::Event;
+use crate::filter::Filter;
 use crate::replay::{Reset, Scope};
 use crate::ring::{Read, Ring, Waiter};
-use crate::subscriber::Filter;
 
 /// Rows looked at for one page; with a narrow filter a page may then hold fewer events than `limit` and say `more`.
 const ROWS_MAX: usize = 5000;

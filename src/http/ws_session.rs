@@ -22,9 +22,10 @@ use super::problem::Problem;
 use crate::auth::{Globs, Principal};
 use crate::disconnect::Disconnect;
 use crate::event::text_frame;
+use crate::filter::Sent;
 use crate::replay::Scope;
 use crate::ring::Encoding;
-use crate::subscriber::{Delivery, Request, Sent, Subscriber};
+use crate::subscriber::{Delivery, Request, Subscriber};
 
 /// A connection may send so many messages that are not understood.
 const STRIKES_MAX: u32 = 5;

@@ -173,3 +173,18 @@ async fn every_event_is_delivered_once_and_500_resumes_lose_none() {
         delivered.len()
     );
 }
+
+#[tokio::test]
+async fn a_resume_sends_the_past_before_the_present() {
+    let db = Database::new().await;
+    let bridge = Bridge::with(&db.url, &[("ring.events_max", "2")]).await;
+    let cursor = db.text("select tidings.cursor()").await;
+    for n in 0..5 {
+        db.run(&format!("select tidings.emit('acme', 'past', subject => '{n}')")).await;
+    }
+    let mut sse = Sse::resume(&bridge, &member("acme"), "acme", &cursor).await;
+    db.run("select tidings.emit('acme', 'present', subject => '5')").await;
+    let sent = sse.take(6).await;
+    let subjects: Vec<_> = sent.iter().map(|event| event["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects, ["0", "1", "2", "3", "4", "5"]);
+}
