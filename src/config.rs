@@ -121,7 +121,7 @@ sections! {
 
     /// Which tokens are believed.
     auth: Auth {
-        /// HMAC secret of at least 32 bytes; empty when not set.
+        /// HMAC secret; empty when not set.
         secret: Secret,
         /// The secret before the last rotation; only beside `secret`.
         previous_secret: Secret,
