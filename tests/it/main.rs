@@ -6,6 +6,7 @@ mod support;
 mod architecture;
 mod bad_frames;
 mod bad_input;
+mod capture;
 mod cli;
 mod connections;
 mod delivery;
