@@ -32,11 +32,17 @@ fn numbers(id: &str) -> (u64, u64) {
     (parts.next().unwrap(), parts.next().unwrap())
 }
 
-/// Random transactions: savepoints, rollbacks, both isolation levels, one row or several a statement, now and then idle.
-async fn write(client: tokio_postgres::Client, seed: u64, transactions: usize) {
+/// Random transactions until the log holds enough: savepoints, rollbacks, both isolation levels, one row or several a statement, now and then idle.
+async fn write(client: tokio_postgres::Client, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     client.batch_execute("set deadlock_timeout = '20ms'").await.unwrap();
-    for _ in 0..transactions {
+    for number in 0.. {
+        if number % 50 == 0 {
+            let logged: i64 = client.query_one("select count(*) from tidings.events", &[]).await.unwrap().get(0);
+            if logged > EVENTS as i64 + 1000 {
+                return;
+            }
+        }
         let level = if rng.random_bool(0.7) { "read committed" } else { "repeatable read" };
         let mut steps = vec![format!("begin isolation level {level}")];
         for _ in 0..rng.random_range(1..5) {
@@ -73,7 +79,7 @@ async fn history(db: &Database, bridge: &Bridge) -> Vec<Seen> {
     let mut writers = JoinSet::new();
     for seed in 0..WRITERS {
         let client = db.connect().await;
-        writers.spawn(write(client, seed, EVENTS / 36));
+        writers.spawn(write(client, seed));
     }
     let finished = async {
         writers.join_all().await;
