@@ -74,7 +74,6 @@ async fn history(db: &Database, bridge: &Bridge) -> Vec<Seen> {
         ROWS + 3
     ))
     .await;
-    db.sentinel("acme").await;
     let mut sse = Sse::open(bridge, &member("acme"), "acme", "?types=counters.updated,sentinel").await;
     let mut writers = JoinSet::new();
     for seed in 0..WRITERS {
