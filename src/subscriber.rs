@@ -224,6 +224,13 @@ impl Subscriber {
         &self.scope
     }
 
+    /// Whether it reads the same ring as the other, live, and stands before it: then it goes first, or events of one row
+    /// that different subscriptions show would leave their order.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        let live = matches!(self.state, State::Live) && matches!(other.state, State::Live);
+        live && Arc::ptr_eq(&self.ring, &other.ring) && self.position < other.position
+    }
+
     /// Eids of what it has sent and the ring still holds.
     pub fn sent(&self) -> Vec<u64> {
         let held = self.position.saturating_sub(self.opened_at) as usize;
@@ -253,7 +260,8 @@ impl Subscriber {
     }
 
     /// The next bytes. Pending until something comes; the caller polls again after each delivery.
-    /// With `sent`, what is in there is left out and the rest goes in.
+    /// With `sent`, what is in there is left out and the rest goes in, and the ring is read one event at a time, so that
+    /// several subscriptions of a connection can keep step: see [`Self::is_behind`].
     pub fn poll_delivery(&mut self, cx: &mut Context<'_>, mut sent: Option<&mut Sent>) -> Poll<Delivery> {
         loop {
             match &mut self.state {
@@ -293,8 +301,9 @@ impl Subscriber {
                 Read::Some(None, _) => {}
             }
         }
+        let (step, in_step) = if sent.is_some() { (1, true) } else { (64, false) };
         loop {
-            match self.ring.events(self.position, 64) {
+            match self.ring.events(self.position, step) {
                 Read::Drained => {
                     self.behind_since = None;
                     self.drop_base();
@@ -310,7 +319,7 @@ impl Subscriber {
                     });
                     let bytes: Vec<Bytes> = admitted.map(|event| self.encoding.bytes(event)).collect();
                     self.advance(to, events.last().cloned());
-                    if !bytes.is_empty() {
+                    if in_step || !bytes.is_empty() {
                         let count = bytes.len() as u64;
                         return Poll::Ready(Some(Delivery::Events(bytes, count)));
                     }

@@ -27,6 +27,10 @@ use crate::replay::Scope;
 use crate::ring::Encoding;
 use crate::subscriber::{Delivery, Request, Subscriber};
 
+/// What is gathered for one write, in bytes, about.
+const PIECE_BYTES: usize = 128 << 10;
+/// Deliveries looked at for one write.
+const STEPS_MAX: usize = 4096;
 /// A connection may send so many messages that are not understood.
 const STRIKES_MAX: u32 = 5;
 
@@ -260,14 +264,37 @@ impl Session {
         (self.strikes >= STRIKES_MAX).then_some(Disconnect::Protocol)
     }
 
-    /// The next frames, or an order to end. Pending while there are none.
+    /// The next frames, about a piece of them, or an order to end. Pending while there are none.
     pub fn poll(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<Option<Disconnect>> {
         if let (Some(why), _) = self.guard.control.poll(cx) {
             return Poll::Ready(Some(why));
         }
+        let (before, mut bytes) = (out.len(), 0);
+        // The steps are bounded, so that a flood of events that it does not show cannot keep the task from its socket.
+        for _ in 0..STEPS_MAX {
+            if bytes >= PIECE_BYTES {
+                break;
+            }
+            let already = out.len();
+            match self.poll_one(cx, out) {
+                Poll::Ready(Some(why)) => return Poll::Ready(Some(why)),
+                Poll::Ready(None) => bytes += out.iter().skip(already).map(Bytes::len).sum::<usize>(),
+                Poll::Pending if out.len() == before => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// The next of one subscription, each in its turn; of several that read the same ring, the one that is furthest behind.
+    fn poll_one(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<Option<Disconnect>> {
         let count = self.subscriptions.len();
         for step in 0..count {
-            let index = (self.turn + step) % count;
+            let turn = (self.turn + step) % count;
+            let behind = |index: usize, other: usize| {
+                self.subscriptions[other].subscriber.is_behind(&self.subscriptions[index].subscriber)
+            };
+            let index = (0..count).fold(turn, |index, other| if behind(index, other) { other } else { index });
             if let Poll::Ready(delivery) = self.subscriptions[index].subscriber.poll_delivery(cx, self.sent.as_mut()) {
                 self.turn = index + 1;
                 return Poll::Ready(self.deliver(index, delivery, out));
@@ -277,9 +304,10 @@ impl Session {
     }
 
     fn deliver(&mut self, index: usize, delivery: Delivery, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
-        self.beat_at = Instant::now() + self.state.settings.heartbeat;
         match delivery {
+            Delivery::Events(_, 0) => None,
             Delivery::Events(pieces, count) => {
+                self.beat_at = Instant::now() + self.state.settings.heartbeat;
                 self.delivered.inc_by(count);
                 out.extend(pieces);
                 None
