@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::cursor::{Key, Stamp};
 use crate::event::{Event, TenantId};
+use crate::replay::Scope;
 use crate::ring::{Bounds, Ring};
 
 /// All rings.
@@ -107,8 +108,16 @@ impl Router {
         tenants.entry(tenant.clone()).or_insert_with(new).clone()
     }
 
+    /// The ring that a scope is read from.
+    pub fn ring_of(&self, scope: &Scope) -> Arc<Ring> {
+        match scope {
+            Scope::Tenant(tenant) => self.ring(tenant),
+            Scope::Every => self.every(),
+        }
+    }
+
     /// The ring of all tenants.
-    pub fn every(&self) -> Arc<Ring> {
+    fn every(&self) -> Arc<Ring> {
         self.every.clone()
     }
 

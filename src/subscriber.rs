@@ -123,10 +123,7 @@ impl Subscriber {
         slow_after: std::time::Duration,
     ) -> Result<(Self, Opening), LogError> {
         let Request { scope, filter, encoding, after } = request;
-        let ring = match &scope {
-            Scope::Tenant(tenant) => router.ring(tenant),
-            Scope::Every => router.every(),
-        };
+        let ring = router.ring_of(&scope);
         let head = ring.head();
         let mut subscriber = Self {
             waiter: Waiter::new(ring.clone()),

@@ -62,6 +62,10 @@ fn refused(error: tokio_postgres::Error) -> Problem {
             "this database has no functions in schema tidings_app; see `tidings migrate --app`",
         ),
         Some("23503") => Problem::field("tenant", "this tenant or user is not in the application's tables"),
+        Some(code) if code == "23514" || code.starts_with("22") || code.starts_with("54") => Problem::field(
+            "body",
+            "url, mime_type or metadata holds NUL, or metadata is not an object that jsonb can hold",
+        ),
         _ => error.into(),
     }
 }

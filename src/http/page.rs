@@ -40,10 +40,7 @@ pub async fn page(
     let limit = call.number("limit", 100, 1..=1000)? as usize;
     let wait = Duration::from_secs(call.number("wait", 0, 0..=60)?);
     let after = call.after()?;
-    let ring = match &scope {
-        Scope::Tenant(tenant) => state.router.ring(tenant),
-        Scope::Every => state.router.every(),
-    };
+    let ring = state.router.ring_of(&scope);
     let mut reading = Reading::begin(state, &scope, after).await?;
     let mut found = reading.read(state, &scope, &filter, limit).await?;
     if found.events.is_empty() && !found.more && !wait.is_zero() {

@@ -310,3 +310,20 @@ async fn no_refusal_holds_a_secret_or_an_internal() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_document_that_the_database_does_not_take_is_refused_as_the_callers_fault() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    for more in [
+        json!({"url": "a\u{0}b"}),
+        json!({"mime_type": "\u{0}"}),
+        json!({"metadata": {"a": "\u{0}"}}),
+        json!({"metadata": 7}),
+    ] {
+        let mut body = json!({"name": "Plan"});
+        body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        let (status, problem) = bridge.post_as(&member("acme"), "/v1/tenants/acme/documents", &body).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("invalid_field")), "{more}: {problem}");
+    }
+}
