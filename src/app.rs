@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,10 +21,11 @@ use crate::http::serve::{self, SocketSettings};
 use crate::http::{self, State};
 use crate::listener::{ListenError, Listener, Session, Settings};
 use crate::metrics::Metrics;
-use crate::migrate::{MigrateError, migrate};
+use crate::migrate::{MigrateError, Wishes, migrate};
 use crate::replay::Log;
 use crate::ring::Bounds;
 use crate::router::Router;
+use crate::upkeep::Upkeep;
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,7 @@ pub struct App {
     state: Arc<State>,
     verifier: Arc<Verifier>,
     sockets: SocketSettings,
-    retention: Duration,
+    upkeep: Upkeep,
     drain: Duration,
 }
 
@@ -166,7 +167,7 @@ impl App {
             TcpListener::bind(config.http.listen).await.map_err(|e| StartError::Bind(config.http.listen, e))?;
         let address = socket.local_addr().map_err(|e| StartError::Bind(config.http.listen, e))?;
         if config.database.migrate {
-            migrate(&postgres_config(config)?, false).await?;
+            migrate(&postgres_config(config)?, &Wishes::default()).await?;
         }
         let metrics = Arc::new(Metrics::default());
         let log = Log::new(pool(config)?, config.limits.replays);
@@ -195,8 +196,9 @@ impl App {
             write_timeout: config.http.write_timeout,
             connections: config.limits.connections,
         };
-        let (retention, drain) = (config.log.retention, config.shutdown.drain);
-        Ok(Self { listener, session, socket, address, state, verifier, sockets, retention, drain })
+        let upkeep = Upkeep::new(&config.log, listener.bridge(), state.clone());
+        let drain = config.shutdown.drain;
+        Ok(Self { listener, session, socket, address, state, verifier, sockets, upkeep, drain })
     }
 
     /// Where it is bound.
@@ -206,11 +208,11 @@ impl App {
 
     /// Serves until `shutdown`, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let Self { listener, session, socket, state, verifier, sockets, retention, drain, .. } = self;
+        let Self { listener, session, socket, state, verifier, sockets, upkeep, drain, .. } = self;
         let (tasks, stop, kill) = (state.tasks.clone(), state.drain.clone(), state.kill.clone());
         let background = TaskTracker::new();
         background.spawn(listener.run(session, kill.clone()));
-        background.spawn(retain(state.clone(), retention, kill.clone()));
+        background.spawn(upkeep.run(kill.clone()));
         background.spawn({
             let kill = kill.clone();
             async move { verifier.keep_fresh(kill).await }
@@ -249,26 +251,4 @@ fn http_settings(config: &Config) -> http::Settings {
         query_token: config.auth.query_token,
         verifier: verifier_config(&config.auth),
     }
-}
-
-/// Moves the log's ring of partitions on. Every instance tries; one succeeds.
-async fn retain(state: Arc<State>, retention: Duration, cancel: CancellationToken) {
-    let every = (retention / 60).clamp(Duration::from_secs(1), Duration::from_secs(300));
-    while cancel.run_until_cancelled(sleep(every.mul_f64(0.5 + rand::random::<f64>()))).await.is_some() {
-        match rotate(&state.log, retention).await {
-            Ok(true) => {
-                state.metrics.rotations.inc();
-                tracing::info!("the oldest partition of the log was emptied");
-            }
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "retention will try again"),
-        }
-    }
-}
-
-async fn rotate(log: &Log, retention: Duration) -> Result<bool, crate::replay::LogError> {
-    let client = log.pool().get().await?;
-    let row =
-        client.query_one("select tidings._rotate(make_interval(secs => $1))", &[&retention.as_secs_f64()]).await?;
-    Ok(row.get(0))
 }

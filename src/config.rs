@@ -97,6 +97,8 @@ sections! {
     log: Log {
         /// How far back a cursor may reach.
         retention: Duration,
+        /// Size on disk, indexes included, beyond which it reaches less far.
+        bytes_max: usize,
     }
 
     /// The HTTP server.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! a row changes                     triggers/*.sql → a capture function    inside the writer's transaction
-//!   → event row + NOTIFY at COMMIT  sql/V2__capture.sql                    one call per statement
+//!   → event row + NOTIFY at COMMIT  sql/V2__capture.sql, V4__any_table.sql one call per statement
 //!   → the listening connection      listener (session, road)               one per process
 //!   → decode(payload) → Event       decode → event                         pure, total
 //!   → admitted once                 ledger                                 by notification, catch-up or audit alike
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! [`cursor`] is the one idea that makes it lossless: a cursor is a snapshot, and what it has not seen is sent.
-//! [`app`] builds the parts and ends them in order; [`cli`] is the command line; [`config`] the settings.
+//! [`app`] builds the parts and ends them in order; [`upkeep`] keeps the log small; [`cli`] is the command line; [`config`] the settings.
 //!
 //! # Invariants, and the tests that hold them
 //!
@@ -54,3 +54,4 @@ pub mod metrics;
 pub mod migrate;
 pub mod private_postgres;
 pub mod process;
+pub mod upkeep;

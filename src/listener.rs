@@ -135,6 +135,11 @@ impl Listener {
         Self { settings, postgres, log, router, metrics, health, bridge }
     }
 
+    /// Its name among the listeners.
+    pub fn bridge(&self) -> &str {
+        &self.bridge
+    }
+
     /// Follows the connection's health.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
@@ -186,8 +191,6 @@ impl Listener {
     /// subscriber asks the log where it stands. What fails on the way leaves it held: without it, connected clients would
     /// be sent again what they had.
     async fn prepare(&self, held: &mut Option<Ledger>) -> Result<(), ListenError> {
-        let client = self.log.pool().get().await.map_err(LogError::from)?;
-        client.execute("select tidings._enrol()", &[]).await?;
         if let Some(old) = held.as_ref() {
             let everyone = Scope::Every;
             let base = self.log.resolve(&everyone, &Cursor::Snapshot((**old.base()).clone())).await?;

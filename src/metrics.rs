@@ -41,6 +41,10 @@ pub struct Metrics {
     pub reconnects: Counter,
     /// Rings moved on by retention.
     pub rotations: Counter,
+    /// Size of the log on disk, indexes included.
+    pub log_bytes: Gauge,
+    /// Age of its oldest event.
+    pub log_seconds: Gauge,
     ready: Gauge,
     tenants: Gauge,
     ring_events: Gauge,
@@ -89,6 +93,8 @@ impl Metrics {
         one.register("events_audited", "Events in the log that were never notified", self.audited.clone());
         one.register("listener_reconnects", "Listening connections made after the first", self.reconnects.clone());
         one.register("log_rotations", "Partitions of the log emptied by retention", self.rotations.clone());
+        one.register("log_bytes", "Size of the log on disk, with its indexes", self.log_bytes.clone());
+        one.register("log_oldest_seconds", "Age of the oldest event in the log", self.log_seconds.clone());
         one.register("ready", "Whether this bridge listens and has caught up", self.ready.clone());
         one.register("tenants", "Tenants with a ring in memory", self.tenants.clone());
         one.register("ring_events", "Events held in rings", self.ring_events.clone());

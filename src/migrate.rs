@@ -25,6 +25,10 @@ const SCHEMA: Set = Set {
         ("V1__log", include_str!("../sql/V1__log.sql")),
         ("V2__capture", include_str!("../sql/V2__capture.sql")),
         ("V3__watch", include_str!("../sql/V3__watch.sql")),
+        ("V4__any_table", include_str!("../sql/V4__any_table.sql")),
+        ("V5__retention", include_str!("../sql/V5__retention.sql")),
+        ("V7__roles", include_str!("../sql/V7__roles.sql")),
+        ("V8__watched", include_str!("../sql/V8__watched.sql")),
     ],
 };
 
@@ -89,6 +93,9 @@ pub enum MigrateError {
     /// An applied file is not the one we have, or one in the middle is missing.
     #[error("the migration {0} was applied with another content, or out of order")]
     Diverged(String),
+    /// It is there already, and somebody else's.
+    #[error("schema tidings belongs to {0} already")]
+    Owned(String),
     /// A statement failed.
     #[error("{what}: {message}")]
     Sql {
@@ -110,6 +117,9 @@ impl MigrateError {
         let hint = match self {
             Self::Connection(_) => "check database.url: host, port, user, password and database name",
             Self::Closed => "see PostgreSQL's log",
+            Self::Owned(_) => {
+                "leave out --owner, or let its owner run: alter schema … owner to … for the schema and all in it"
+            }
             Self::Server(_) => "tidings needs PostgreSQL 14 or later",
             Self::Standby => "point database.url at the primary",
             Self::Locked => "look for its session: select * from pg_locks where locktype = 'advisory'",
@@ -159,12 +169,23 @@ fn sql_error(what: &str, error: &tokio_postgres::Error) -> MigrateError {
     MigrateError::Sql { what: what.to_owned(), message: database_message(error), hint: sql_hint(error) }
 }
 
-/// Applies what is missing, and with `with_app` the reference application too. Returns the names of the files applied,
-/// such as `V1__log` and `app/V1__tables`; none when everything was there.
+/// What `tidings migrate` may be asked for besides the schema.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// The reference application too.
+    pub app: bool,
+    /// Role that shall own a new schema; made (NOLOGIN) where it is missing.
+    pub owner: Option<String>,
+    /// Role that bridges log in with, or are members of; made (NOLOGIN) where it is missing.
+    pub service: Option<String>,
+}
+
+/// Applies what is missing. Returns the names of the files applied, such as `V1__log` and `app/V1__tables`; none when
+/// everything was there.
 ///
 /// # Errors
 /// See [`MigrateError`]; what was applied before the file that failed stays.
-pub async fn migrate(config: &tokio_postgres::Config, with_app: bool) -> Result<Vec<String>, MigrateError> {
+pub async fn migrate(config: &tokio_postgres::Config, wishes: &Wishes) -> Result<Vec<String>, MigrateError> {
     let mut config = config.clone();
     config.application_name("tidings migrate");
     let (mut client, connection) = config.connect(NoTls).await.map_err(MigrateError::Connection)?;
@@ -172,30 +193,81 @@ pub async fn migrate(config: &tokio_postgres::Config, with_app: bool) -> Result<
     // polled first, so that its error, which names the file, is not lost to the connection's.
     tokio::select! {
         biased;
-        outcome = work(&mut client, with_app) => outcome,
+        outcome = work(&mut client, wishes) => outcome,
         ended = connection => Err(ended.map_or_else(MigrateError::Connection, |()| MigrateError::Closed)),
     }
 }
 
-async fn work(client: &mut Client, with_app: bool) -> Result<Vec<String>, MigrateError> {
+async fn work(client: &mut Client, wishes: &Wishes) -> Result<Vec<String>, MigrateError> {
     client.batch_execute(SESSION).await.map_err(failed("the session cannot be set up"))?;
     refuse_unfit(client).await?;
     lock(client).await?;
-    let outcome = apply_all(client, with_app).await;
+    let outcome = apply_all(client, wishes).await;
     // A pooler may keep the session after us. That the lock ends with it anyway makes a failure here harmless.
     let _ = client.execute("select pg_advisory_unlock($1)", &[&LOCK]).await;
     outcome
 }
 
-async fn apply_all(client: &mut Client, with_app: bool) -> Result<Vec<String>, MigrateError> {
-    // Not "if not exists": that asks for the right to create schemas even where ours is there.
-    let create = "do $$ begin if to_regnamespace('tidings') is null then create schema tidings; end if; end $$";
-    client.batch_execute(create).await.map_err(failed("the schema tidings cannot be created"))?;
+async fn apply_all(client: &mut Client, wishes: &Wishes) -> Result<Vec<String>, MigrateError> {
+    for role in wishes.owner.iter().chain(&wishes.service) {
+        make_role(client, role).await?;
+    }
+    create_schema(client, wishes.owner.as_deref()).await?;
+    // What is made belongs to the schema's owner, whoever of its members runs the migration.
+    let become_owner = "select set_config('role', nspowner::regrole::text, false) from pg_namespace \
+                        where nspname = 'tidings' and pg_has_role(nspowner, 'member') and nspowner <> current_user::regrole";
+    client.batch_execute(become_owner).await.map_err(failed("the role of the schema's owner cannot be taken"))?;
     let mut applied = apply(client, &SCHEMA).await?;
-    if with_app {
+    if !applied.is_empty() {
+        client
+            .batch_execute("select tidings._grant_again()")
+            .await
+            .map_err(failed("rights cannot be granted again"))?;
+    }
+    if let Some(service) = &wishes.service {
+        let granted = client.execute("select tidings.grant_service($1::text::name)", &[service]).await;
+        granted.map_err(failed("the service role cannot be granted its rights"))?;
+    }
+    client.batch_execute("reset role").await.map_err(failed("the role cannot be given back"))?;
+    if wishes.app {
         applied.extend(apply(client, &APP).await?);
     }
     Ok(applied)
+}
+
+async fn make_role(client: &Client, role: &str) -> Result<(), MigrateError> {
+    let cannot = "the role cannot be made";
+    let known = client.query_opt("select from pg_roles where rolname = $1", &[&role]).await.map_err(failed(cannot))?;
+    match known {
+        Some(_) => Ok(()),
+        None => with_name(client, "create role %I nologin", role).await.map_err(failed(cannot)),
+    }
+}
+
+async fn create_schema(client: &Client, owner: Option<&str>) -> Result<(), MigrateError> {
+    let cannot = "the schema tidings cannot be created";
+    // Not "if not exists": that asks for the right to create schemas even where ours is there.
+    let there = "select nspowner::regrole::name::text from pg_namespace where nspname = 'tidings'";
+    let there = client.query_opt(there, &[]).await.map_err(failed(cannot))?;
+    match (there.map(|row| row.get::<_, String>(0)), owner) {
+        (None, None) => client.batch_execute("create schema tidings").await.map_err(failed(cannot)),
+        (None, Some(owner)) => {
+            // From PostgreSQL 16 on whoever makes a role may grant it, but does not act as it.
+            let acts = client.query_one("select pg_has_role($1::text::name, 'usage')", &[&owner]).await;
+            if !acts.map_err(failed(cannot))?.get::<_, bool>(0) {
+                with_name(client, "grant %I to current_user", owner).await.map_err(failed(cannot))?;
+            }
+            with_name(client, "create schema tidings authorization %I", owner).await.map_err(failed(cannot))
+        }
+        (Some(found), Some(owner)) if found != owner => Err(MigrateError::Owned(found)),
+        _ => Ok(()),
+    }
+}
+
+/// Runs a statement that takes a name and no parameter.
+async fn with_name(client: &Client, statement: &str, name: &str) -> Result<(), tokio_postgres::Error> {
+    let sql: String = client.query_one("select format($1, $2::text)", &[&statement, &name]).await?.get(0);
+    client.batch_execute(&sql).await
 }
 
 async fn refuse_unfit(client: &Client) -> Result<(), MigrateError> {
@@ -226,8 +298,14 @@ async fn apply(client: &mut Client, set: &Set) -> Result<Vec<String>, MigrateErr
     let migrations = set.files.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect::<Result<Vec<_>, _>>();
     let migrations = migrations.map_err(|error| MigrateError::Build(error.to_string()))?;
     let known = migrations.iter().map(Migration::version).max().unwrap_or(0);
-    if let Some(found) = newest(client, set.history).await?.filter(|found| *found > known) {
+    let found_version = newest(client, set.history).await?;
+    if let Some(found) = found_version.filter(|found| *found > known) {
         return Err(MigrateError::Newer { history: set.history, found, known });
+    }
+    // A bridge that may not change the schema, and need not.
+    let up_to_date = found_version == Some(known);
+    if up_to_date && !may_write(client, set.history).await? {
+        return Ok(Vec::new());
     }
     let mut runner = Runner::new(&migrations);
     runner.set_migration_table_name(set.history);
@@ -250,6 +328,11 @@ async fn newest(client: &Client, history: &str) -> Result<Option<i32>, MigrateEr
     }
     let row = client.query_one(&format!("select max(version) from {history}"), &[]).await.map_err(failed(cannot))?;
     Ok(row.get(0))
+}
+
+async fn may_write(client: &Client, history: &str) -> Result<bool, MigrateError> {
+    let row = client.query_one("select has_table_privilege($1::text, 'insert')", &[&history]).await;
+    Ok(row.map_err(failed("the history of migrations cannot be read"))?.get(0))
 }
 
 fn from_refinery(error: refinery::Error) -> MigrateError {
@@ -288,6 +371,10 @@ mod tests {
         }
     }
 
+    fn with_app() -> Wishes {
+        Wishes { app: true, ..Wishes::default() }
+    }
+
     #[test]
     fn the_lists_are_the_files_of_the_folders() {
         for (set, folder) in [(&SCHEMA, "sql"), (&APP, "sql/app")] {
@@ -303,17 +390,18 @@ mod tests {
     #[tokio::test]
     async fn a_migration_is_applied_once() {
         let (server, config) = server().await;
-        assert_eq!(migrate(&config, false).await.unwrap()[0], "V1__log");
-        let with_app = migrate(&config, true).await.unwrap();
+        assert_eq!(migrate(&config, &Wishes::default()).await.unwrap()[0], "V1__log");
+        let with_app = migrate(&config, &with_app()).await.unwrap();
         assert!(with_app.iter().all(|name| name.starts_with("app/")) && !with_app.is_empty(), "{with_app:?}");
-        assert!(migrate(&config, true).await.unwrap().is_empty());
+        assert!(migrate(&config, &with_app()).await.unwrap().is_empty());
         server.stop().await.unwrap();
     }
 
     #[tokio::test]
     async fn instances_that_start_together_migrate_once() {
         let (server, config) = server().await;
-        let (one, two, three) = tokio::join!(migrate(&config, true), migrate(&config, true), migrate(&config, true));
+        let (one, two, three) =
+            tokio::join!(migrate(&config, &with_app()), migrate(&config, &with_app()), migrate(&config, &with_app()));
         let applied = [one, two, three].map(|outcome| outcome.unwrap().len());
         assert_eq!(applied.into_iter().sum::<usize>(), SCHEMA.files.len() + APP.files.len());
         server.stop().await.unwrap();
@@ -322,10 +410,10 @@ mod tests {
     #[tokio::test]
     async fn a_database_of_a_newer_version_is_refused() {
         let (server, config) = server().await;
-        migrate(&config, false).await.unwrap();
+        migrate(&config, &Wishes::default()).await.unwrap();
         let newer = "insert into tidings.schema_history values (999, 'later', '2030-01-01T00:00:00Z', '1')";
         execute(&config, newer).await;
-        let refused = migrate(&config, false).await.unwrap_err();
+        let refused = migrate(&config, &Wishes::default()).await.unwrap_err();
         assert!(matches!(refused, MigrateError::Newer { found: 999, .. }), "{refused}");
         server.stop().await.unwrap();
     }
@@ -334,7 +422,7 @@ mod tests {
     async fn tables_of_the_application_are_not_touched_and_the_hint_says_what_to_do() {
         let (server, config) = server().await;
         execute(&config, "create table public.documents (id int)").await;
-        let refused = migrate(&config, true).await.unwrap_err();
+        let refused = migrate(&config, &with_app()).await.unwrap_err();
         assert!(refused.hint().unwrap().contains("leave out --app"), "{refused}");
         execute(&config, "select id from public.documents").await;
         server.stop().await.unwrap();

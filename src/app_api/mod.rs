@@ -2,3 +2,4 @@
 //! tables look different replaces those functions and touches no Rust.
 
 pub mod documents;
+pub mod watched;

@@ -20,7 +20,7 @@ use super::signals::Signals;
 use super::{Failure, database, say, triggers};
 use crate::app::{self, App};
 use crate::config::{Config, Secret};
-use crate::migrate::migrate;
+use crate::migrate::{Wishes, migrate};
 use crate::private_postgres::{Options, PrivatePostgres};
 
 const EXAMPLES: &str = "Examples:
@@ -111,7 +111,7 @@ async fn show(
     ended: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let postgres = database(config)?;
-    migrate(&postgres, true).await?;
+    migrate(&postgres, &Wishes { app: true, ..Wishes::default() }).await?;
     with_client(&postgres, async |client| {
         for (name, sql) in WATCHED {
             triggers::apply(client, name, sql).await?;

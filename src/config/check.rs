@@ -17,6 +17,8 @@ use super::{
 const SECRET_BYTES_MIN: usize = 8;
 /// Proxies commonly close connections that are silent for 30 s.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(25);
+/// An eighth of it, a partition of the log, has to hold a few of the largest events.
+const LOG_BYTES_MIN: usize = 64 << 20;
 /// PostgreSQL keeps timeouts as milliseconds in 31 bits.
 const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 24 * 60 * 60);
 
@@ -110,6 +112,12 @@ fn database_and_log(config: &Config, rules: &Rules) -> Result<(), ConfigError> {
         &["database.statement_timeout"],
         "is more than PostgreSQL accepts",
         "write at most \"24d\"",
+    )?;
+    rules.demand(
+        config.log.bytes_max >= LOG_BYTES_MIN,
+        &["log.bytes_max"],
+        "is too small to hold what a bridge reads at once",
+        "write at least \"64MiB\"",
     )?;
     rules.demand(
         EnvFilter::try_new(&config.tracing.filter).is_ok(),

@@ -118,6 +118,17 @@ pub fn segment(raw: &str) -> Result<String, Problem> {
     if is_name(&decoded) { Ok(decoded.into_owned()) } else { Err(Problem::not_found()) }
 }
 
+/// The key of a row as the last segment of a path, percent-decoded: 1 to 1024 bytes, as an event's subject, without NUL.
+pub fn key(raw: &str) -> Result<String, Problem> {
+    let decoded = percent_encoding::percent_decode_str(raw).decode_utf8().map_err(|_| Problem::not_found())?;
+    if is_key(&decoded) { Ok(decoded.into_owned()) } else { Err(Problem::not_found()) }
+}
+
+/// Whether a row may have this key.
+pub fn is_key(key: &str) -> bool {
+    (1..=1024).contains(&key.len()) && !key.contains('\0')
+}
+
 /// Whether a text can name a tenant: 1 to 255 bytes without control characters, as in a token.
 pub fn is_name(text: &str) -> bool {
     (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)

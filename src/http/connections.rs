@@ -186,6 +186,13 @@ impl Connections {
         places.open.get(id).filter(own).ok_or_else(Problem::not_found)?.control.change(change)
     }
 
+    /// How many there are of each tenant; none when they are of more than `tenants_max`.
+    pub fn by_tenant(&self, tenants_max: usize) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let places = lock(&self.places);
+        let count = |(tenant, count): (&TenantId, &usize)| (tenant.as_str().to_owned(), (*count).into());
+        (places.by_tenant.len() <= tenants_max).then(|| places.by_tenant.iter().map(count).collect())
+    }
+
     /// Rows of those connections that are subscribed to nothing but what `allowed` says.
     pub fn list(&self, allowed: impl Fn(&[TenantId]) -> bool) -> Vec<Shown> {
         let places = lock(&self.places);

@@ -148,6 +148,16 @@ pub fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
             .and(body())
             .then(|tenant, state, call, body| answer(create_document(state, call, tenant, body)))
             .boxed(),
+        warp::path!("v1" / "tenants" / String / "watched" / String / String)
+            .and(warp::get())
+            .and(with.clone())
+            .then(|tenant, table, key, state, call| answer(watched(state, call, [tenant, table], Some(key))))
+            .boxed(),
+        warp::path!("v1" / "tenants" / String / "watched" / String)
+            .and(warp::get())
+            .and(with.clone())
+            .then(|tenant, table, state, call| answer(watched(state, call, [tenant, table], None)))
+            .boxed(),
         warp::path!("v1" / "status")
             .and(warp::get())
             .and(with.clone())
@@ -222,6 +232,20 @@ async fn create_document(state: Arc<State>, call: Call, tenant: String, body: Bo
     let principal = credential::authenticate(&state, &call, &Method::POST).await?;
     let body = publish::body(&state, &call, body).await?;
     app_api::documents::create(&state, &principal, &segment(&tenant)?, &body).await
+}
+
+async fn watched(
+    state: Arc<State>,
+    call: Call,
+    [tenant, table]: [String; 2],
+    key: Option<String>,
+) -> Result<Response, Problem> {
+    let principal = credential::authenticate(&state, &call, &Method::GET).await?;
+    let (tenant, table) = (segment(&tenant)?, segment(&table)?);
+    match key {
+        Some(key) => app_api::watched::one(&state, &principal, &tenant, &table, call::key(&key)?).await,
+        None => app_api::watched::several(&state, &principal, &tenant, &table, call.query("keys")).await,
+    }
 }
 
 async fn ticket(state: Arc<State>, call: Call) -> Result<Response, Problem> {

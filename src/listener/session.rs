@@ -33,9 +33,10 @@ impl Session {
         let (heard, heard_bytes, overflowed) = (VecDeque::new(), 0, false);
         let mut session = Self { _client: client.clone(), connection, pid: 0, heard, heard_bytes, overflowed };
         let listen = async move {
-            client
-                .batch_execute("set idle_session_timeout = 0; set statement_timeout = 0; select tidings._listen()")
-                .await?;
+            client.batch_execute("set idle_session_timeout = 0; set statement_timeout = 0").await?;
+            // A database that was copied gets a channel of its own here, before it is listened to.
+            client.batch_execute("select tidings._enrol()").await?;
+            client.batch_execute("select tidings._listen()").await?;
             // The last statement is what monitoring shows of an idle session: not the one that named the channel.
             client.query_one("select exists (select from pg_listening_channels()), pg_backend_pid()", &[]).await
         };

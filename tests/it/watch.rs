@@ -91,7 +91,7 @@ async fn settings_with_hostile_column_names_work_like_others() {
     let db = Database::new().await;
     db.run(r#"create table t (id int, tenant text, "a b" text, "it's ""%s"", $1" text, "%" text)"#).await;
     db.run(
-        r#"select tidings.watch('t', tenant => 'tenant', subject => 'it''s "%s", $1', columns => '{id,"a b","%"}',
+        r#"select tidings.watch('t', tenant => 'tenant', subject => array['it''s "%s", $1'], columns => '{id,"a b","%"}',
                                 except_columns => '{id}', only_changed => '{"%"}')"#,
     )
     .await;
@@ -207,7 +207,7 @@ async fn tenant_subject_and_audience_may_be_expressions_over_the_row() {
         "create table parents (id int primary key, tenant text); insert into parents values (1, 'acme'), (2, 'globex');
          create table t (id int primary key, parent int, owner text);
          select tidings.watch('t', tenant => '=(select p.tenant from public.parents p where p.id = parent)',
-                              subject => '=''row-'' || r.id', audience => '=lower(owner)')",
+                              subject => array['=''row-'' || r.id'], audience => '=lower(owner)')",
     )
     .await;
     db.run("insert into t values (1, 1, 'ANN'), (2, 2, null), (3, 9, null)").await;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tidings::migrate::{Wishes, migrate};
 use tidings::private_postgres::{Options, PrivatePostgres};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
@@ -25,7 +26,8 @@ async fn prepare(server: &PrivatePostgres) {
     let admin = connect(&server.url("postgres")).await;
     admin.batch_execute("create database template_tidings").await.unwrap();
     let template = server.url("template_tidings");
-    tidings::migrate::migrate(&template.parse().unwrap(), true).await.unwrap();
+    let wishes = Wishes { app: true, ..Wishes::default() };
+    migrate(&template.parse().unwrap(), &wishes).await.unwrap();
     let client = connect(&template).await;
     for name in ["documents", "notifications", "chat_sessions"] {
         let file = format!("{}/triggers/{name}.sql", env!("CARGO_MANIFEST_DIR"));
@@ -73,7 +75,10 @@ impl Database {
         admin.batch_execute("select pg_advisory_lock(1)").await.unwrap();
         admin.batch_execute(&format!("create database {name} template template_tidings")).await.unwrap();
         let url = server.url(&name);
-        Self { client: connect(&url).await, url }
+        let client = connect(&url).await;
+        // A copy begins a history of its own: here, and not when its first bridge starts.
+        client.batch_execute("select tidings._enrol()").await.unwrap();
+        Self { client, url }
     }
 
     /// One more connection.

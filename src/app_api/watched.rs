@@ -1,0 +1,94 @@
+//! The latest state of rows of any watched table: what clients poll that cannot subscribe, for tables that a DBA added.
+//!
+//! Invariant: shows what an event would show, to the same people (`polling_shows_what_events_show_and_to_the_same_people`). SQL
+//! keeps tenants and audiences apart; the token's `events` globs are kept here.
+
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use crate::auth::Principal;
+use crate::http::call::{is_key, is_name};
+use crate::http::problem::Problem;
+use crate::http::status::json as answer;
+use crate::http::{State, credential};
+
+/// Of one request.
+const KEYS_MAX: usize = 100;
+
+/// `GET watched/{table}/{key}`.
+pub async fn one(
+    state: &State,
+    principal: &Principal,
+    tenant: &str,
+    table: &str,
+    key: String,
+) -> Result<Response, Problem> {
+    let mut found = read(state, principal, tenant, table, &[key]).await?;
+    match found["rows"].get_mut(0).map(Value::take) {
+        Some(row) => {
+            let body = json!({"table": table, "key": row["key"], "data": row["data"], "cursor": found["cursor"]});
+            Ok(answer(StatusCode::OK, &body))
+        }
+        None => Err(no_row()),
+    }
+}
+
+/// `GET watched/{table}?keys=a,b`; a key that holds commas is asked for by its own address.
+pub async fn several(
+    state: &State,
+    principal: &Principal,
+    tenant: &str,
+    table: &str,
+    keys: Option<&str>,
+) -> Result<Response, Problem> {
+    let keys: Vec<String> = keys.unwrap_or_default().split(',').filter(|k| !k.is_empty()).map(str::to_owned).collect();
+    if keys.is_empty() || keys.len() > KEYS_MAX || !keys.iter().all(|key| is_key(key)) {
+        return Err(Problem::field("keys", format!("keys must be 1 to {KEYS_MAX} keys, separated by commas")));
+    }
+    let found = read(state, principal, tenant, table, &keys).await?;
+    let body = json!({"table": table, "rows": found["rows"], "cursor": found["cursor"]});
+    Ok(answer(StatusCode::OK, &body))
+}
+
+async fn read(
+    state: &State,
+    principal: &Principal,
+    tenant: &str,
+    table: &str,
+    keys: &[String],
+) -> Result<Value, Problem> {
+    let tenant = credential::enter(principal, tenant)?;
+    if !is_name(table) {
+        return Err(no_table());
+    }
+    let sub = (!principal.is_admin_of(tenant.as_str())).then_some(&principal.sub);
+    let client = state.log.pool().get().await?;
+    let statement = client.prepare_cached("select tidings._watched($1, $2, $3, $4)::text").await?;
+    let found = client.query_one(&statement, &[&tenant.as_str(), &sub, &table, &keys]).await.map_err(refused)?;
+    let found: Value = serde_json::from_str(found.get(0)).unwrap_or_default();
+    let kind = found["type"].as_str().unwrap_or_default();
+    let sees = ["inserted", "updated"].iter().any(|op| principal.events.matches(&format!("{kind}.{op}")));
+    if sees { Ok(found) } else { Err(no_table()) }
+}
+
+fn refused(error: tokio_postgres::Error) -> Problem {
+    match error.as_db_error().map(|db| db.code().code().to_owned()).as_deref() {
+        Some("42704") => no_table(),
+        Some("42P09") => Problem::field("table", "several watched tables have this name; write it as schema.table"),
+        Some("42P02") => Problem::field("table", "this table has no key to look rows up by"),
+        Some("42501") => {
+            tracing::warn!(%error, "the owner of schema tidings may not read a watched table; grant it select");
+            Problem::new(StatusCode::NOT_IMPLEMENTED, "not_readable", "this table can be subscribed to, but not polled")
+        }
+        _ => error.into(),
+    }
+}
+
+fn no_table() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_watched", "no watched table of this name is there for you")
+}
+
+fn no_row() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no_row", "this tenant has no row with this key")
+}
