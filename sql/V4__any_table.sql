@@ -57,6 +57,14 @@ language sql stable set search_path = pg_catalog, pg_temp
 return (select jsonb_object_agg(attname, attnum) from pg_attribute where attrelid = relation and attnum > 0 and not attisdropped);
 comment on function tidings._known(regclass) is 'Column names and numbers.';
 
+-- Called by capture functions with constants, so that it is computed when PostgreSQL plans and costs a writer nothing: that is why it
+-- calls itself immutable. Altering the table makes PostgreSQL plan anew. Without it a column could take the name of another unnoticed.
+create function tidings._as_known(relation regclass, known jsonb) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+return not exists (select from jsonb_each_text(known) k where not exists (
+         select from pg_attribute a where a.attrelid = relation and a.attname = k.key and a.attnum = k.value::int2 and not a.attisdropped));
+comment on function tidings._as_known(regclass, jsonb) is 'Whether a table still has these columns under these names.';
+
 create function tidings._family(relation regclass) returns setof oid
 language sql stable set search_path = pg_catalog, pg_temp
 begin atomic
@@ -136,7 +144,7 @@ comment on function tidings._key(regclass) is 'Columns of the primary key in its
 -- The event's subject: the columns or expressions given, or the primary key; several joined with a comma; null without any.
 create function tidings._subject(relation regclass, setting text[]) returns text
 language sql stable set search_path = pg_catalog, pg_temp
-return (select case when count(*) > 0 then 'concat_ws('','', ' || string_agg(tidings._expression(relation, c), ', ' order by n) || ')' else 'null::text' end
+return (select case when count(*) > 0 then 'nullif(concat_ws('','', ' || string_agg(tidings._expression(relation, c), ', ' order by n) || '), '''')' else 'null::text' end
           from unnest(coalesce(setting, tidings._key(relation))) with ordinality u (c, n));
 comment on function tidings._subject(regclass, text[]) is 'SQL of an event''s subject.';
 
@@ -146,8 +154,8 @@ return array(select c from unnest(tidings._columns(w.relation)) with ordinality 
               where (w.columns is null or c = any (w.columns)) and c <> all (coalesce(w.except_columns, '{}')) order by n);
 comment on function tidings._shown(tidings._watch) is 'Columns that events of this watch show.';
 
--- The select that turns rows into changes; new_rows and old_rows are what to put behind FROM. row_number pairs old with new: both
--- transition tables are filled in the same order, and a primary key may itself have been updated. Rows of one statement have no
+-- The select that turns rows into changes; new_rows and old_rows are what to put behind FROM: the transition tables, or one row each.
+-- row_number pairs old with new: both transition tables are filled in the same order, and a primary key may itself have been updated. Rows of one statement have no
 -- order of their own. *<> compares row images, so it works for every type, also those without an equality operator. Columns are
 -- taken by name (c1, c2, …): PostgreSQL reads the wrong one out of a transition table's whole row once the table has a dropped column.
 create function tidings._source(w tidings._watch, op text, new_rows text default 'tidings_new', old_rows text default 'tidings_old') returns text
@@ -155,6 +163,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   relation text[]  := tidings._columns(w.relation);
   shown    text[]  := tidings._shown(w);
+  many     boolean := new_rows = 'tidings_new';
   -- A child's rows have columns of their own, and show only the parent's.
   whole    boolean := shown = relation and not exists (select from pg_inherits i join pg_class c on c.oid = i.inhparent
                                                         where i.inhparent = w.relation and c.relkind <> 'p');
@@ -162,7 +171,7 @@ declare
                            else '(select row_to_json(x) from (select '
                              || (select string_agg(format('%%1$s.c%s as %s', array_position(relation, c), replace(quote_ident(c), '%', '%%')), ', ') from unnest(shown) c)
                              || ') x)' end;
-  one      text    := format('select %s as tenant, %s as audience, %s as subject, r as whole, %s',
+  one      text    := format('select %s as tenant, %s as audience, %s as subject, r.*::record as whole, %s',
                         tidings._expression(w.relation, w.tenant), tidings._expression(w.relation, w.audience),
                         tidings._subject(w.relation, w.subject),
                         (select string_agg(format('r.%I as c%s', c, n), ', ' order by n) from unnest(relation) with ordinality u (c, n)));
@@ -183,8 +192,7 @@ begin
   end if;
   return format($q$
     select e.tenant, e.audience, e.type, e.subject, e.changed, e.data
-      from (%1$s, row_number() over () as i from %9$s r) n
-      join (%1$s, row_number() over () as i from %10$s r) o using (i),
+      from (%1$s%11$s from %9$s r) n %12$s join (%1$s%11$s from %10$s r) o %13$s,
            lateral (select (n.tenant, n.audience) is distinct from (o.tenant, o.audience) as moved) m,
            lateral (
              select n.tenant, n.audience, %2$L as type, n.subject, nullif(concat_ws(',', %5$s), '') as changed, %6$s as data where not moved and (%8$s)
@@ -193,7 +201,8 @@ begin
              union all
              select n.tenant, n.audience, %4$L, n.subject, null, %6$s where moved) e$q$,
     one, w.type || '.updated', w.type || '.deleted', w.type || '.inserted', coalesce(names, 'null'), format(data, 'n'), format(data, 'o'),
-    coalesce(differ, 'false'), new_rows, old_rows);
+    coalesce(differ, 'false'), new_rows, old_rows,
+    case when many then ', row_number() over () as i' end, case when not many then 'cross' end, case when many then 'using (i)' end);
 end $$;
 comment on function tidings._source(tidings._watch, text, text, text) is 'SQL that reads rows as changes.';
 
@@ -253,8 +262,8 @@ return (select tidings._adapted(w) from tidings._watch w where w.capture = _now.
 comment on function tidings._now(text) is 'Settings of a watch for its table as it is now.';
 
 -- The same as _record for row triggers, which are called once for each row of a statement that may have millions: from the 65th event of
--- a transaction on, one notification names all of it. PostgreSQL drops repeated payloads, and a bridge drops events that it has. The
--- count lives in a setting that ends with the transaction, and is of no harm if somebody changes it.
+-- a transaction on, one notification names all of it (a bridge drops events that it has), and tidings.rows is "many". That setting ends
+-- with the transaction, and with a savepoint just as the notification does; it is of no harm if somebody changes it.
 create function tidings._record_row(relation oid, op text, origin text, notify boolean, changes tidings._change[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -262,18 +271,16 @@ declare
   count  text := current_setting('tidings.rows', true);
   number int  := cardinality(changes);
 begin
-  if count ~ ('^' || mine || ':[0-9]{1,8}$') then
+  if split_part(count, ':', 1) = mine and split_part(count, ':', 2) ~ '^[0-9]{1,8}$' then
     number := number + split_part(count, ':', 2)::int;
   end if;
-  if number <= 64 then
-    perform set_config('tidings.rows', mine || ':' || number, true);
-  end if;
   perform tidings._record(relation, op, origin, notify and number <= 64, changes);
-  if notify and number > 64 then
+  if number > 64 and notify then
     perform pg_notify((select name from tidings._channel), tidings._reference(mine::xid8, 0, 9223372036854775807));
   end if;
+  perform set_config('tidings.rows', mine || ':' || case when number <= 64 then number::text when notify then 'many' else 'silent' end, true);
 end $$;
-comment on function tidings._record_row(oid, text, text, boolean, tidings._change[]) is 'Writes one row''s changes to the log and notifies; the end of every row trigger.';
+comment on function tidings._record_row(oid, text, text, boolean, tidings._change[]) is 'Writes one row''s changes to the log and notifies; the end of row triggers.';
 
 -- Body of a capture function. A small statement (up to 64 events) is computed inside an exception block that writes nothing, so it costs
 -- no subtransaction number; a larger one is written inside the block, in one piece, and goes out as a single reference. What fails is
@@ -284,9 +291,11 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   origin  text := tidings._origin(w.relation);
   guard   text := case when w."strict" then '' else format(E'\n  exception when others then\n    perform tidings._miss(tg_relid, %L, sqlstate);\n    return null;', op) end;
-  -- Naming the table makes PostgreSQL plan anew when the table is altered; new and old alone would not.
-  new_row text := format('(select new.* where %L::regclass is not null)', w.relation);
-  old_row text := format('(select old.* where %L::regclass is not null)', w.relation);
+  -- Naming the table makes PostgreSQL plan anew when the table is altered; new and old alone would not. By its number, since it may be renamed.
+  named   text := format('%L::regclass', w.relation::oid);
+  new_row text := format('(select new.* where %s is not null)', named);
+  old_row text := format('(select old.* where %s is not null)', named);
+  altered text := format('not tidings._as_known(%s, %L)', named, w.known);
   now_row text := format('''select '' || tidings._changes_sql(tidings._now(%L), lower(tg_op), ''(select ($1).*)'', ''(select ($2).*)'')', w.capture);
 begin
   if w.paused_at is not null then
@@ -311,10 +320,13 @@ end $f$, w.capture, guard, origin, w.notify);
 #variable_conflict use_column
 declare
   changes tidings._change[];
-  altered boolean := false;
+  altered boolean := true;
 begin
   begin
-    if tg_op = 'INSERT' then
+    altered := %8$s;
+    if altered then
+      null;
+    elsif tg_op = 'INSERT' then
       changes := %1$s;
     elsif tg_op = 'UPDATE' then
       changes := %2$s;
@@ -335,22 +347,33 @@ begin
       end if;%5$s
     end;
   end if;
-  if cardinality(changes) > 0 then
-    perform tidings._record_row(coalesce(pg_partition_root(tg_relid), tg_relid), lower(tg_op), %6$L, %7$L, changes);
+  if cardinality(changes) = 1 and changes[1].tenant is not null
+     and current_setting('tidings.rows', true) = pg_current_xact_id()::text || %9$L then
+    insert into tidings._log (eid, xid, head, snap, nonce, slot, at, tenant, audience, type, source, subject, changed, data)
+    select n.eid, pg_current_xact_id(), n.eid, pg_current_snapshot(), ((random() * 4294967295)::bigint - 2147483648)::int,
+           (select last_value from tidings._slot), clock_timestamp(), c.tenant, c.audience, c.type, %6$L, c.subject, c.changed,
+           case when octet_length(c.data::text) <= 8388608 then c.data end
+      from (select nextval('tidings._eid') as eid) n, unnest(changes) c;
+  elsif cardinality(changes) > 0 then
+    perform tidings._record_row(tg_relid, lower(tg_op), %6$L, %7$L, changes);
   end if;
   return null;
 end $f$, tidings._changes_sql(w, 'insert', new_row, ''), tidings._changes_sql(w, 'update', new_row, old_row),
-      tidings._changes_sql(w, 'delete', '', old_row), now_row, replace(guard, quote_literal(op), 'lower(tg_op)'), origin, w.notify);
+      tidings._changes_sql(w, 'delete', '', old_row), now_row, replace(guard, quote_literal(op), 'lower(tg_op)'), origin, w.notify, altered,
+      case when w.notify then ':many' else ':silent' end);
   end if;
   return format($f$
 -- Generated by tidings.watch; change it by calling watch again.
 #variable_conflict use_column
 declare
   changes tidings._change[];
-  altered boolean := false;
+  altered boolean := true;
 begin
   begin
-    changes := %1$s;
+    altered := %8$s;
+    if not altered then
+      changes := %1$s;
+    end if;
   exception when others then
     altered := true;
   end;
@@ -379,7 +402,7 @@ begin
   end if;
   return null;
 end $f$, tidings._changes_sql(w, op, 'tidings_new', 'tidings_old'), w.capture, op, guard, origin, w.notify,
-    tidings._bulk_sql(w, op, 'into logged', 'tg_relid', 'seen', 'mine', 'slot'));
+    tidings._bulk_sql(w, op, 'into logged', 'tg_relid', 'seen', 'mine', 'slot'), altered);
 end $$;
 comment on function tidings._body(tidings._watch, text) is 'Text of a capture function: one for each operation, row for row triggers.';
 
@@ -435,36 +458,55 @@ comment on function tidings._attached(tidings._watch) is 'Triggers of a watch th
 create function tidings._fixed(w tidings._watch) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 begin atomic
-  with types (name, named) as (
-    select coalesce(nullif(t.typbasetype, 0), nullif(t.typelem, 0), t.oid)::regtype::text,
-           a.attname = any (array[w.tenant, w.audience] || coalesce(w.subject, tidings._key(w.relation)))
-      from pg_attribute a join pg_type t on t.oid = a.atttypid where a.attrelid = w.relation and a.attnum > 0 and not a.attisdropped
+  -- spelled: not as JSON has it but as text, which is what a key or an expression makes of a date, and a range of its bounds
+  with recursive used (type, spelled) as (
+    select a.atttypid, coalesce(a.attname = any (array[w.tenant, w.audience] || coalesce(w.subject, tidings._key(w.relation))), false)
+                       or exists (select from unnest(array[w.tenant, w.audience] || w.subject) s where left(s, 1) = '=')
+      from pg_attribute a where a.attrelid = w.relation and a.attnum > 0 and not a.attisdropped
+    union
+    select part.type, used.spelled or part.spelled
+      from used join pg_type t on t.oid = used.type,
+           lateral (select t.typbasetype, false
+                    union all select t.typelem, false
+                    union all select g.rngsubtype, true from pg_range g where t.oid in (g.rngtypid, g.rngmultitypid)
+                    union all select a.atttypid, false from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) part (type, spelled)
+     where part.type <> 0
+  ), types (name, spelled) as (
+    select distinct u.type::regtype::text, u.spelled from used u
   )
   select 'set search_path = pg_catalog, pg_temp set client_min_messages = warning set timezone = ''UTC'''
     || case when bool_or(name = 'bytea') then ' set bytea_output = hex' else '' end
-    || case when bool_or(name in ('real', 'double precision')) then ' set extra_float_digits = 1' else '' end
+    || case when bool_or(name in ('real', 'double precision', 'circle', 'path', 'polygon')) then ' set extra_float_digits = 1' else '' end
     || case when bool_or(name = 'interval') then ' set intervalstyle = postgres' else '' end
-    || case when bool_or(named and name ~ '^(date|timestamp)') then ' set datestyle = ''ISO, YMD''' else '' end
+    || case when bool_or(spelled and name ~ '^(date|timestamp)') then ' set datestyle = ''ISO, YMD''' else '' end
     from types;
 end;
 comment on function tidings._fixed(tidings._watch) is 'SET clauses of a capture function.';
+
+create function tidings._altered(w tidings._watch) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+return (w.known_of, w.known, w.name) is distinct from (w.relation::oid, tidings._known(w.relation), w.relation::text)
+  or exists (select from pg_proc p where p.pronamespace = 'tidings'::regnamespace and starts_with(p.proname, w.capture)
+                and not starts_with(p.prosrc, E'\n-- ' || tidings._fixed(w) || E'\n'));
+comment on function tidings._altered(tidings._watch) is 'Whether a table is no longer as its capture functions know it: columns, their types, its name.';
 
 -- Writes the capture functions of a watch where they differ, as the owner of schema tidings. Takes no lock on the table.
 create function tidings._compile(w tidings._watch) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   owner name := (select rolname from pg_roles r join pg_namespace n on n.nspowner = r.oid where n.nspname = 'tidings');
+  fixed text := tidings._fixed(w);
   body  text;
   f     record;
 begin
   for f in
-    select distinct t.op, w.capture || t.op as name, p.prosrc, p.proowner::regrole::name as owner
+    select distinct t.op, w.capture || t.op as name, p.prosrc, pg_get_userbyid(p.proowner) as owner
       from tidings._triggers(w) t left join pg_proc p on p.pronamespace = 'tidings'::regnamespace and p.proname = w.capture || t.op
   loop
-    body := tidings._body(w, f.op);
+    body := format(E'\n-- %s', fixed) || tidings._body(w, f.op);   -- so that they differ when a column's type asks for other settings
     continue when f.prosrc = body and f.owner = owner;
     -- The text goes in as a literal: whatever a name holds, it cannot end it.
-    execute format('create or replace function tidings.%I() returns trigger language plpgsql security definer %s as %L', f.name, tidings._fixed(w), body);
+    execute format('create or replace function tidings.%I() returns trigger language plpgsql security definer %s as %L', f.name, fixed, body);
     execute format('revoke all on function tidings.%I() from public', f.name);
     execute format('comment on function tidings.%I() is %L', f.name,
       'Captures ' || case f.op when 'row' then 'single rows' else f.op end || ' on ' || w.relation || '; generated by tidings.watch.');
@@ -528,7 +570,7 @@ begin atomic
                              on (a.relation, a.name, a.op, a.bits, a.silent, a.enabled) = (d.relation, d.name, d.op, d.bits, d.silent, true)
                             where a.name is null) then 'triggers missing'
               when w.paused_at is not null then 'paused'
-              when w.known_of is distinct from w.relation::oid or w.known is distinct from tidings._known(w.relation) then 'table altered'
+              when tidings._altered(w) then 'table altered'
               else 'active' end,
          (select array_agg(distinct a.name order by a.name) from tidings._attached(w) a where a.enabled),
          (select l.at from tidings._log l where l.source = tidings._origin(w.relation) order by l.source desc, l.eid desc limit 1),
@@ -645,7 +687,10 @@ begin
     exception
       when insufficient_privilege then
         raise exception 'tidings.watch: the owner of schema tidings, %, may not read what the settings of % need: %', current_user, w.relation, sqlerrm
-          using errcode = 'insufficient_privilege', hint = format('Grant it: grant select on <that table> to %I;', current_user);
+          using errcode = 'insufficient_privilege', hint = (
+            select case when has_schema_privilege(n.oid, 'usage') then format('Grant it: grant select on <that table> to %I;', current_user)
+                        else format('Grant it: grant usage on schema %I to %I;', n.nspname, current_user) end
+              from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = w.relation);
       when others then
         raise exception 'tidings.watch: the settings do not work on %: %', w.relation, sqlerrm using errcode = sqlstate,
           hint = 'Expressions see the row''s columns and nothing of search_path: write other tables with their schema.';
@@ -719,7 +764,7 @@ begin
       end loop;
       delete from tidings._watch t where t.capture = w.capture;
       return next format('%s was dropped and is no longer watched', w.name);
-    elsif (w.known_of, w.known) is distinct from (w.relation::oid, tidings._known(w.relation)) then
+    elsif tidings._altered(w) then
       begin
         perform pg_advisory_xact_lock(hashtext('tidings.watch'), w.relation::oid::int);
         select * into w from tidings._watch t where t.capture = w.capture;
@@ -764,7 +809,7 @@ begin
   perform tidings._require_columns("table", array(select jsonb_object_keys(given)));
   if op in ('update', 'delete') and tidings._key("table") <@ array(select jsonb_object_keys(given)) then
     select string_agg(format('r.%1$I = (jsonb_populate_record(null::%2$s, $1)).%1$I', c, "table"), ' and ') into k from unnest(tidings._key("table")) c;
-    execute format('select to_jsonb(r) from %s r where %s', "table", k) into stored using given;
+    execute format('select to_jsonb(r.*) from %s r where %s', "table", k) into stored using given;
   end if;
   -- What is not given is as it stands in the table.
   given := coalesce(stored, '{}') || given;
@@ -818,7 +863,7 @@ declare
   w      regclass;
 begin
   -- What somebody built upon schema tidings would go with it.
-  select string_agg(distinct pg_describe_object(d.classid, d.objid, 0), ', ') into others
+  select string_agg(distinct pg_describe_object(d.classid, d.objid, d.objsubid), ', ') into others
     from pg_depend d
     join (select oid, 'pg_class'::regclass as class from pg_class where relnamespace = 'tidings'::regnamespace
           union all select oid, 'pg_proc'::regclass from pg_proc where pronamespace = 'tidings'::regnamespace

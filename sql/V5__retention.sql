@@ -29,13 +29,16 @@ end $$;
 create function tidings._rotate(retention interval, bytes_max bigint) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
 declare
-  slot   int := (select last_value from tidings._slot);
-  next   int := (slot + 1) % 8;
+  slot   int;
+  next   int;
   newest record;
 begin
   if not pg_try_advisory_xact_lock(hashtext('tidings._rotate')) then
     return false;
   end if;
+  -- Read under the lock: whoever had it before may have moved the ring on.
+  slot := (select last_value from tidings._slot);
+  next := (slot + 1) % 8;
   update tidings._pruned p set retention = _rotate.retention, bytes_max = _rotate.bytes_max
    where (p.retention, p.bytes_max) is distinct from (_rotate.retention, _rotate.bytes_max);
   if (select p.rotated_at + _rotate.retention / 6 > now() from tidings._pruned p)

@@ -34,7 +34,7 @@ comment on function tidings.grant_service(name) is 'Gives a role what a bridge n
 create function tidings._grant_again() returns void
 language sql set search_path = pg_catalog, pg_temp
 begin atomic
-  select tidings.grant_service(a.grantee::regrole::name)
+  select tidings.grant_service(pg_get_userbyid(a.grantee))
     from pg_proc p, aclexplode(p.proacl) a
    where p.oid = 'tidings._listen()'::regprocedure and a.grantee not in (0, p.proowner);
 end;

@@ -214,8 +214,9 @@ async fn apply_all(client: &mut Client, wishes: &Wishes) -> Result<Vec<String>, 
     }
     create_schema(client, wishes.owner.as_deref()).await?;
     // What is made belongs to the schema's owner, whoever of its members runs the migration.
-    let become_owner = "select set_config('role', nspowner::regrole::text, false) from pg_namespace \
-                        where nspname = 'tidings' and pg_has_role(nspowner, 'member') and nspowner <> current_user::regrole";
+    // Not by regrole, which quotes names as SQL wants them and set_config does not.
+    let become_owner = "select set_config('role', rolname, false) from pg_namespace join pg_roles r on r.oid = nspowner \
+                        where nspname = 'tidings' and pg_has_role(nspowner, 'member') and rolname <> current_user";
     client.batch_execute(become_owner).await.map_err(failed("the role of the schema's owner cannot be taken"))?;
     let mut applied = apply(client, &SCHEMA).await?;
     if !applied.is_empty() {
@@ -247,7 +248,7 @@ async fn make_role(client: &Client, role: &str) -> Result<(), MigrateError> {
 async fn create_schema(client: &Client, owner: Option<&str>) -> Result<(), MigrateError> {
     let cannot = "the schema tidings cannot be created";
     // Not "if not exists": that asks for the right to create schemas even where ours is there.
-    let there = "select nspowner::regrole::name::text from pg_namespace where nspname = 'tidings'";
+    let there = "select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = 'tidings'";
     let there = client.query_opt(there, &[]).await.map_err(failed(cannot))?;
     match (there.map(|row| row.get::<_, String>(0)), owner) {
         (None, None) => client.batch_execute("create schema tidings").await.map_err(failed(cannot)),

@@ -96,7 +96,8 @@ async fn two_that_migrate_at_once_both_find_the_schema_complete() {
         .iter()
         .map(|text| serde_json::from_str::<Vec<String>>(text).unwrap().len())
         .sum();
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql")).unwrap().map(|entry| entry.unwrap().path());
+    let files =
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sql")).unwrap().map(|entry| entry.unwrap().path());
     let migrations = files.filter(|path| path.extension().is_some_and(|extension| extension == "sql")).count();
     assert_eq!(applied, migrations, "each migration once");
 }

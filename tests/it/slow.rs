@@ -76,7 +76,7 @@ fn assert_numbers(events: &[Value], last: usize) {
 #[tokio::test]
 async fn a_client_that_stops_reading_costs_only_itself() {
     let db = Database::new().await;
-    let bounds = [("ring.events_max", "500"), ("ring.bytes_max", "1MiB"), ("http.write_timeout", "1s")];
+    let bounds = [("ring.events_max", "500"), ("ring.bytes_max", "1MiB"), ("http.write_timeout", "4s")];
     let bridge = Bridge::with(&db.url, &bounds).await;
     let _sse = stopped_sse(&bridge).await;
     let _ws = stopped_ws(&bridge).await;
