@@ -5,11 +5,13 @@
 //! checked against each other (`check`). Every value remembers where it came from, so that a refusal can
 //! name the line or the variable, and `config show` can say why a setting is what it is.
 //!
-//! Invariant: `config.toml` is complete, neither more nor less than the structs (`config_toml_is_complete`).
+//! Invariant: `config.toml` is complete, neither more nor less than the structs (`config_toml_is_complete`). The one list of
+//! sections, `channel`, is empty by default and stands there as a comment.
 //!
 //! Why not serde: it reports the first thing it trips over, in the words of Rust types, and has forgotten by then
 //! whether the value came from a file or from a variable.
 
+mod channel;
 mod check;
 mod error;
 mod layers;
@@ -21,6 +23,7 @@ mod value;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, time::Duration};
 
+pub use channel::Channel;
 pub use error::ConfigError;
 pub use layers::Source;
 pub use secret::Secret;
@@ -35,7 +38,11 @@ macro_rules! sections {
     ($($(#[$doc:meta])* $section:ident: $name:ident { $($(#[$key_doc:meta])* $key:ident: $type:ty,)* })*) => {
         /// Everything that can be set, checked. One field per section of `config.toml`.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct Config { $($(#[$doc])* pub $section: $name,)* }
+        pub struct Config {
+            $($(#[$doc])* pub $section: $name,)*
+            /// Channels of existing triggers: one `[[channel]]` each.
+            pub channel: Vec<Channel>,
+        }
 
         $($(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +57,7 @@ macro_rules! sections {
                     $($section: $name {
                         $($key: settings.read(concat!(stringify!($section), ".", stringify!($key)))?,)*
                     },)*
+                    channel: settings.read(channel::LIST)?,
                 })
             }
         }
@@ -242,11 +250,13 @@ impl Loaded {
         Ok(Self { config, settings })
     }
 
-    /// Every setting in the order of the manual, fit to be printed: secrets are masked.
+    /// Every setting, fit to be printed: secrets are masked. First the list of channels, which TOML wants above all
+    /// sections when it is written as a value, then the others in the order of the manual.
     pub fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
         let keys = |&(section, keys): &'static (&str, &'static [&str])| keys.iter().map(move |&key| (section, key));
-        SECTIONS.iter().flat_map(keys).filter_map(|(section, key)| {
-            let (value, source) = self.settings.shown(&format!("{section}.{key}"))?;
+        [("", channel::LIST)].into_iter().chain(SECTIONS.iter().flat_map(keys)).filter_map(|(section, key)| {
+            let name = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+            let (value, source) = self.settings.shown(&name)?;
             Some(Shown { section, key, value, source })
         })
     }
@@ -261,7 +271,7 @@ impl fmt::Debug for Loaded {
 /// One effective setting, without its secret.
 #[derive(Debug)]
 pub struct Shown<'a> {
-    /// Section, for example `http`.
+    /// Section, for example `http`; empty for `channel`, which is a list of sections itself.
     pub section: &'static str,
     /// Key within the section, for example `listen`.
     pub key: &'static str,

@@ -1,7 +1,10 @@
 //! Turns the payload of a notification, or a row of the log, into what it says. Pure and total: no I/O, no panic, and
 //! nothing in an error but where the text stopped making sense, since a payload holds row data.
 //!
-//! Place on the road: between the listening connection and the router. The shapes stand in `tests/payloads/`.
+//! Place on the road: between the listening connection and the router. The shapes stand in `tests/payloads/`; what other
+//! people's triggers send is read by [`plain`].
+
+pub mod plain;
 
 use std::sync::Arc;
 
@@ -9,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::cursor::{Cursor, Key, Snapshot, Stamp};
-use crate::event::{Event, Parts, TenantId};
+use crate::event::{Event, Identity, Parts, TenantId};
 
 /// What a notification says.
 #[derive(Debug)]
@@ -45,13 +48,13 @@ pub struct Checkpoint {
     pub cursor: Stamp,
 }
 
-/// A payload that is not ours. Holds no content.
+/// A payload that cannot be read as what its channel is for. Holds no content.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// Not the JSON of any known shape.
     #[error("payload is not of a known shape (column {0})")]
     Shape(usize),
-    /// A checkpoint or event with a field that cannot be read.
+    /// A field that is not there, or cannot be read.
     #[error("payload has an unreadable {0}")]
     Field(&'static str),
 }
@@ -100,8 +103,7 @@ pub fn decode(payload: &str) -> Result<Payload, DecodeError> {
         return Err(DecodeError::Field("tenant or type"));
     }
     Ok(Payload::Event(Arc::new(Event::new(Parts {
-        key: Key { eid: wire.eid, xid: wire.xid, nonce },
-        snapshot,
+        identity: Identity::Logged(Key { eid: wire.eid, xid: wire.xid, nonce }, snapshot),
         at_us: wire.at,
         tenant: TenantId::trusted(&wire.tenant),
         audience: wire.audience.as_deref(),
@@ -133,16 +135,17 @@ pub fn decode_row(row: &tokio_postgres::Row) -> Result<Arc<Event>, DecodeError> 
     }
     let data: Option<String> = field(row, "data")?;
     let data = data.map(RawValue::from_string).transpose().map_err(|_| DecodeError::Field("data"))?;
+    let key = Key {
+        eid: field::<i64>(row, "eid")?.unsigned_abs(),
+        xid: field::<i64>(row, "xid")?.unsigned_abs(),
+        nonce: field::<i32>(row, "nonce")?.cast_unsigned(),
+    };
+    let snapshot = match field::<Option<&str>>(row, "snap")? {
+        Some(text) => Snapshot::from_postgres(text).ok_or(DecodeError::Field("snap"))?,
+        None => Snapshot::default(),
+    };
     Ok(Arc::new(Event::new(Parts {
-        key: Key {
-            eid: field::<i64>(row, "eid")?.unsigned_abs(),
-            xid: field::<i64>(row, "xid")?.unsigned_abs(),
-            nonce: field::<i32>(row, "nonce")?.cast_unsigned(),
-        },
-        snapshot: match field::<Option<&str>>(row, "snap")? {
-            Some(text) => Snapshot::from_postgres(text).ok_or(DecodeError::Field("snap"))?,
-            None => Snapshot::default(),
-        },
+        identity: Identity::Logged(key, snapshot),
         at_us: field(row, "at_us")?,
         tenant: TenantId::trusted(field(row, "tenant")?),
         audience: field(row, "audience")?,
@@ -169,9 +172,9 @@ mod tests {
     #[test]
     fn every_documented_shape_is_understood() {
         let Ok(Payload::Event(event)) = decode(&shape("event")) else { panic!("event") };
-        assert_eq!(event.key.to_string(), "18342-7312-9f3a2c1b");
+        assert_eq!(event.key().unwrap().to_string(), "18342-7312-9f3a2c1b");
         assert_eq!((event.tenant.as_str(), &*event.kind), ("acme", "documents.updated"));
-        assert_eq!(event.snapshot, Snapshot { xmax: 7312, xip: [7305, 7309].into() });
+        assert_eq!(event.base().unwrap().snapshot, Snapshot { xmax: 7312, xip: [7305, 7309].into() });
         assert!(matches!(
             decode(&shape("reference")),
             Ok(Payload::Reference(Reference { xid: 7313, first: 18343, last: 118342 }))

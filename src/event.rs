@@ -4,6 +4,9 @@
 //!
 //! Row data is never parsed beyond the envelope: `data` stays the text PostgreSQL sent, with line breaks between JSON
 //! tokens turned into spaces, so that an event is one line in SSE (`an_event_is_one_line_whatever_its_json_looks_like`).
+//!
+//! An event of a plain channel is in no log, so it has no id, and nothing can be resumed from it: whoever wants a cursor
+//! asks for a [`Key`] and gets none (`an_event_of_a_plain_channel_has_no_id`).
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::cursor::{Key, Snapshot};
+use crate::cursor::{Base, Key, Snapshot};
 
 /// A tenant that the holder may act for, or that an event belongs to.
 ///
@@ -32,13 +35,20 @@ impl TenantId {
     }
 }
 
+/// What tells an event from all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// It is in the log: number, transaction and nonce, and what its capture saw, the heart of resuming after it.
+    Logged(Key, Snapshot),
+    /// It was heard on a plain channel and is kept nowhere: the how-manieth of this process.
+    Live(u64),
+}
+
 /// The parts of an event before it is framed; strings borrowed from a payload or a row.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Number, transaction and nonce.
-    pub key: Key,
-    /// What the capture of this event saw.
-    pub snapshot: Snapshot,
+    /// Its place in the log, if it is there.
+    pub identity: Identity,
     /// Commit-side clock, microseconds since 1970.
     pub at_us: i64,
     /// Whose event it is.
@@ -47,7 +57,7 @@ pub struct Parts<'a> {
     pub audience: Option<&'a str>,
     /// For example `documents.updated`.
     pub kind: &'a str,
-    /// `/schema/table` or `/emit`.
+    /// `/schema/table`, `/emit` or `/channel/name`.
     pub source: &'a str,
     /// Primary key as text.
     pub subject: Option<&'a str>,
@@ -60,11 +70,9 @@ pub struct Parts<'a> {
 /// One event, immutable and shared.
 #[derive(Debug)]
 pub struct Event {
-    /// Number, transaction and nonce; prints as the event's id.
-    pub key: Key,
-    /// What the capture of this event saw: the heart of resuming after it.
-    pub snapshot: Snapshot,
-    /// Clock of the database when the change was captured, microseconds since 1970.
+    identity: Identity,
+    /// Clock of the database when the change was captured, or of the bridge when a plain channel was heard;
+    /// microseconds since 1970.
     pub at_us: i64,
     /// Whose event it is.
     pub tenant: TenantId,
@@ -82,13 +90,20 @@ pub struct Event {
 impl Event {
     /// Frames an event. The only place where its JSON is put together.
     pub fn new(parts: Parts<'_>) -> Self {
-        let id = parts.key.to_string();
+        let id = match &parts.identity {
+            Identity::Logged(key, _) => Some(key.to_string()),
+            Identity::Live(_) => None,
+        };
         let data = parts.data.map(|raw| raw.get());
-        let mut sse = String::with_capacity(id.len() * 2 + data.map_or(0, str::len) + 320);
-        let _ = write!(sse, "id: {id}\ndata: ");
+        let mut sse = String::with_capacity(id.as_ref().map_or(0, String::len) * 2 + data.map_or(0, str::len) + 320);
+        if let Some(id) = &id {
+            let _ = writeln!(sse, "id: {id}");
+        }
+        sse.push_str("data: ");
         let json_from = sse.len();
-        let _ = write!(sse, r#"{{"specversion":"1.0","id":"{id}","source":"#);
-        push_json(&mut sse, parts.source);
+        sse.push_str(r#"{"specversion":"1.0""#);
+        push_member(&mut sse, "id", id.as_deref());
+        push_member(&mut sse, "source", Some(parts.source));
         sse.push_str(r#","type":"#);
         push_json(&mut sse, parts.kind);
         push_member(&mut sse, "subject", parts.subject);
@@ -105,8 +120,7 @@ impl Event {
         }
         sse.push_str("}\n\n");
         Self {
-            key: parts.key,
-            snapshot: parts.snapshot,
+            identity: parts.identity,
             at_us: parts.at_us,
             tenant: parts.tenant,
             audience: parts.audience.map(Into::into),
@@ -118,7 +132,32 @@ impl Event {
         }
     }
 
-    /// The event as an SSE block: `id:` and `data:` lines and the empty line that dispatches it.
+    /// Number, transaction and nonce, which print as the event's id; none of an event that is not in the log.
+    pub fn key(&self) -> Option<Key> {
+        match &self.identity {
+            Identity::Logged(key, _) => Some(*key),
+            Identity::Live(_) => None,
+        }
+    }
+
+    /// The base of resuming after it; none of an event that is not in the log.
+    pub fn base(&self) -> Option<Base> {
+        match &self.identity {
+            Identity::Logged(key, snapshot) => Some(Base::after(*key, snapshot.clone())),
+            Identity::Live(_) => None,
+        }
+    }
+
+    /// A number that no other event has in this process: the eid of one that is in the log. An eid is a bigint above
+    /// zero, so the highest bit is free to tell the others.
+    pub fn number(&self) -> u64 {
+        match &self.identity {
+            Identity::Logged(key, _) => key.eid,
+            Identity::Live(number) => number | 1 << 63,
+        }
+    }
+
+    /// The event as an SSE block: `id:`, where it has one, and `data:` lines and the empty line that dispatches it.
     pub fn sse(&self) -> Bytes {
         self.sse.clone()
     }
@@ -140,7 +179,11 @@ impl Event {
 
     /// Memory that a ring holds for this event, in bytes: both framings and the struct.
     pub fn weight(&self) -> usize {
-        self.sse.len() * 2 + self.snapshot.weight() + size_of::<Self>()
+        let snapshot = match &self.identity {
+            Identity::Logged(_, snapshot) => snapshot.weight(),
+            Identity::Live(_) => 0,
+        };
+        self.sse.len() * 2 + snapshot + size_of::<Self>()
     }
 }
 
@@ -198,10 +241,13 @@ mod tests {
     use super::*;
 
     fn event(data: &str) -> Event {
+        identified(Identity::Logged(Key { eid: 7, xid: 3, nonce: 0xab }, Snapshot::default()), data)
+    }
+
+    fn identified(identity: Identity, data: &str) -> Event {
         let raw = RawValue::from_string(data.to_owned()).unwrap();
         Event::new(Parts {
-            key: Key { eid: 7, xid: 3, nonce: 0xab },
-            snapshot: Snapshot::default(),
+            identity,
             at_us: 1_795_187_851_418_752,
             tenant: TenantId::trusted("acme"),
             audience: None,
@@ -222,6 +268,16 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&event.json()).unwrap();
         assert_eq!((&value["data"]["a"], &value["subject"]), (&"x\ny".into(), &"d\"1\n".into()));
         assert_eq!(value["id"], "7-3-ab");
+    }
+
+    #[test]
+    fn an_event_of_a_plain_channel_has_no_id() {
+        let event = identified(Identity::Live(7), "{}");
+        let sse = String::from_utf8(event.sse().to_vec()).unwrap();
+        assert!(sse.starts_with(r#"data: {"specversion":"1.0","source":"#), "{sse}");
+        assert!(serde_json::from_slice::<serde_json::Value>(&event.json()).unwrap().get("id").is_none());
+        assert!(event.key().is_none() && event.base().is_none());
+        assert_ne!(event.number(), 7, "the number of an event in the log");
     }
 
     #[test]

@@ -45,7 +45,8 @@ impl Filter {
 /// Events that a connection with several subscriptions has been sent: the newest of them.
 #[derive(Debug, Default)]
 pub struct Sent {
-    eids: HashSet<u64>,
+    /// Of each its [`Event::number`].
+    numbers: HashSet<u64>,
     order: VecDeque<u64>,
 }
 
@@ -54,15 +55,15 @@ const SENT_MAX: usize = 8192;
 
 impl Sent {
     /// Whether this is the first time.
-    pub fn first(&mut self, eid: u64) -> bool {
-        if !self.eids.insert(eid) {
+    pub fn first(&mut self, number: u64) -> bool {
+        if !self.numbers.insert(number) {
             return false;
         }
-        self.order.push_back(eid);
+        self.order.push_back(number);
         if self.order.len() > SENT_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.eids.remove(&oldest);
+            self.numbers.remove(&oldest);
         }
         true
     }

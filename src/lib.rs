@@ -6,7 +6,7 @@
 //! a row changes                     triggers/*.sql → a capture function    inside the writer's transaction
 //!   → event row + NOTIFY at COMMIT  sql/V2__capture.sql, V4__any_table.sql one call per statement
 //!   → the listening connection      listener (session, road)               one per process
-//!   → decode(payload) → Event       decode → event                         pure, total
+//!   → decode(payload) → Event       decode (plain) → event                 pure, total
 //!   → admitted once                 ledger                                 by notification, catch-up or audit alike
 //!   → router.dispatch(event)        router → ring                          tenant → ring; never waits
 //!   → subscriber                    subscriber                             a cursor in a ring; beyond it, replay reads the log
@@ -25,6 +25,7 @@
 //! - A `TenantId` is made only by `decode` and `auth`. `a_tenant_id_is_made_only_by_decode_and_auth`
 //! - Only `http` and `app_api` know warp. `only_http_and_app_api_know_warp`
 //! - Row data is never parsed beyond the envelope and never logged. `an_event_is_one_line_whatever_its_json_looks_like`
+//! - What is not in the log never becomes a cursor. `a_reconnect_resumes_from_the_last_event_of_the_log`
 //! - `config.toml` is complete. `config_toml_is_complete`
 
 pub mod listener;

@@ -9,11 +9,15 @@
 //!   what waits grows too large it is dropped, and read from the log instead (`a_large_update_arrives_whole_and_in_order`).
 //! - Every end of a connection is a gap (`a_terminated_listener_backend_loses_nothing`): listen and commit first, then
 //!   read what the last checkpoint had not seen, then go on with what was heard meanwhile.
+//!
+//! Plain channels are heard on the same connection and wait in the same queue. They are in no log, so nothing of the above
+//! can make them whole: what a gap took is gone, what is dropped is counted (`what_waited_for_too_long_is_counted`).
 
 mod road;
 mod session;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -23,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use session::Session;
 
 use crate::cursor::Cursor;
+use crate::decode::plain::Channel;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -43,6 +48,8 @@ pub struct Settings {
     pub backoff_min: Duration,
     /// Longest pause.
     pub backoff_max: Duration,
+    /// Plain channels to listen on, beside ours.
+    pub channels: Arc<[Arc<Channel>]>,
 }
 
 /// Why the listening connection was given up.
@@ -111,6 +118,8 @@ pub struct Listener {
     metrics: Arc<Metrics>,
     health: watch::Sender<Health>,
     bridge: String,
+    /// Events of plain channels so far. Written by the listener's task only.
+    live: AtomicU64,
 }
 
 impl Listener {
@@ -132,7 +141,7 @@ impl Listener {
             .tcp_user_timeout(Duration::from_secs(15))
             .application_name("tidings listener");
         let health = watch::Sender::new(Health::default());
-        Self { settings, postgres, log, router, metrics, health, bridge }
+        Self { settings, postgres, log, router, metrics, health, bridge, live: AtomicU64::new(0) }
     }
 
     /// Its name among the listeners.
@@ -148,7 +157,8 @@ impl Listener {
     /// Connects and listens, once. The first connection fails fast; [`Self::run`] retries for ever after it.
     pub async fn connect(&self) -> Result<Session, ListenError> {
         let limit = self.settings.connect_timeout;
-        timeout(limit, Session::open(&self.postgres)).await.map_err(|_| ListenError::ConnectTimeout(limit))?
+        let open = Session::open(&self.postgres, self.settings.channels.clone(), self.metrics.clone());
+        timeout(limit, open).await.map_err(|_| ListenError::ConnectTimeout(limit))?
     }
 
     /// Listens until cancelled, over as many connections as it takes.
@@ -212,7 +222,8 @@ impl Listener {
     }
 
     fn dispatch(&self, ledger: &mut Ledger, event: Arc<Event>) -> bool {
-        let admitted = ledger.admit(event.key);
+        // What is not in the log comes one way only, and can never be asked for again.
+        let admitted = event.key().is_none_or(|key| ledger.admit(key));
         if admitted {
             self.metrics.events.inc();
             self.router.dispatch(event);

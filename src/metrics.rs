@@ -29,8 +29,10 @@ pub struct Reason {
 pub struct Metrics {
     /// Notifications read from PostgreSQL.
     pub notifications: Counter,
-    /// Of these, not of our shapes.
+    /// Of these, not readable as what their channel is for, and skipped.
     pub undecodable: Counter,
+    /// Of these, on plain channels and dropped, because too much waited or the connection was lost meanwhile.
+    pub channels_lost: Counter,
     /// Events dispatched to rings.
     pub events: Counter,
     /// Of these, read from the log after a gap.
@@ -87,7 +89,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("tidings");
         let one = &mut registry;
         one.register("notifications", "Notifications read from PostgreSQL", self.notifications.clone());
-        one.register("undecodable", "Notifications on our channel that are not ours", self.undecodable.clone());
+        one.register("undecodable", "Notifications that could not be read and were skipped", self.undecodable.clone());
+        let lost = "Notifications of plain channels dropped while they waited for a read of the log";
+        one.register("channels_lost", lost, self.channels_lost.clone());
         one.register("events", "Events dispatched to subscribers' rings", self.events.clone());
         one.register("events_caught_up", "Events read from the log after a gap", self.caught_up.clone());
         one.register("events_audited", "Events in the log that were never notified", self.audited.clone());

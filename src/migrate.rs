@@ -392,8 +392,8 @@ mod tests {
     async fn a_migration_is_applied_once() {
         let (server, config) = server().await;
         assert_eq!(migrate(&config, &Wishes::default()).await.unwrap()[0], "V1__log");
-        let with_app = migrate(&config, &with_app()).await.unwrap();
-        assert!(with_app.iter().all(|name| name.starts_with("app/")) && !with_app.is_empty(), "{with_app:?}");
+        let applied = migrate(&config, &with_app()).await.unwrap();
+        assert!(applied.iter().all(|name| name.starts_with("app/")) && !applied.is_empty(), "{applied:?}");
         assert!(migrate(&config, &with_app()).await.unwrap().is_empty());
         server.stop().await.unwrap();
     }
@@ -401,8 +401,9 @@ mod tests {
     #[tokio::test]
     async fn instances_that_start_together_migrate_once() {
         let (server, config) = server().await;
+        let wishes = with_app();
         let (one, two, three) =
-            tokio::join!(migrate(&config, &with_app()), migrate(&config, &with_app()), migrate(&config, &with_app()));
+            tokio::join!(migrate(&config, &wishes), migrate(&config, &wishes), migrate(&config, &wishes));
         let applied = [one, two, three].map(|outcome| outcome.unwrap().len());
         assert_eq!(applied.into_iter().sum::<usize>(), SCHEMA.files.len() + APP.files.len());
         server.stop().await.unwrap();

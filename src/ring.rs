@@ -7,6 +7,9 @@
 //! Why not a channel per subscriber: it costs the dispatcher time per subscriber and holds what is pending many times
 //! over. Why not `tokio::sync::broadcast`: no replay, and no bound in bytes.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Waker};
@@ -50,7 +53,7 @@ const PIECE_BYTES: usize = 128 * 1024;
 
 /// Pieces kept for the next reader.
 const PIECES: usize = 16;
-/// Keys of evicted events that are remembered at least (24 bytes each), for subscribers that a burst has left behind.
+/// Keys of evicted events that are remembered at least (32 bytes each), for subscribers that a burst has left behind.
 const KEYS_MAX: usize = 65_536;
 /// Checkpoints that are remembered: at their usual interval, for about as long as a client may stay behind.
 const MARKS_MAX: usize = 16;
@@ -73,8 +76,8 @@ pub struct Joined {
     pub bytes: Bytes,
     /// How many.
     pub count: u64,
-    /// The last of them.
-    pub last: Arc<Event>,
+    /// The last of them that is in the log.
+    pub last: Option<Arc<Event>>,
 }
 
 /// The ring of one tenant, or of all.
@@ -105,8 +108,11 @@ struct Inner {
     bytes: usize,
     /// Highest transaction whose events may be missing here: what had not seen it is served from the log.
     floor: u64,
-    /// Keys of events lately evicted, so that whoever falls off is not sent again what it had.
-    evicted: VecDeque<Key>,
+    /// Positions and keys of events lately evicted, so that whoever falls off is not sent again what it had. Those that
+    /// are not in the log are not among them.
+    evicted: VecDeque<(u64, Key)>,
+    /// The position from which on no such key is missing.
+    remembered: u64,
     /// The newest checkpoints and the positions at which they arrived, one for each position.
     marks: VecDeque<(Arc<Stamp>, u64)>,
     used_at: Instant,
@@ -121,6 +127,7 @@ impl Ring {
             bytes: 0,
             floor,
             evicted: VecDeque::new(),
+            remembered: 1,
             marks: mark.map(|stamp| (stamp, 1)).into_iter().collect(),
             used_at: Instant::now(),
         };
@@ -165,6 +172,7 @@ impl Ring {
         inner.start = inner.head() + 1;
         inner.events.clear();
         inner.evicted.clear();
+        inner.remembered = inner.start;
         inner.bytes = 0;
         inner.floor = floor;
         inner.marks.clear();
@@ -188,21 +196,16 @@ impl Ring {
 
     /// The event with exactly this key.
     pub fn find(&self, key: Key) -> Option<Arc<Event>> {
-        self.read_inner().events.iter().rev().find(|event| event.key == key).cloned()
+        self.read_inner().events.iter().rev().find(|event| event.key() == Some(key)).cloned()
     }
 
-    /// A cursor for whoever has seen everything before `position` and nothing behind it: the checkpoint that arrived
-    /// just there, else the event before it, else an older checkpoint.
+    /// A cursor for whoever has seen everything before `position` and nothing behind it: the event before it, or the
+    /// checkpoint that arrived after that. Events that are not in the log lie between without a trace.
     pub fn cursor_at(&self, position: u64) -> Option<Cursor> {
         let inner = self.read_inner();
-        let checkpoint = |(stamp, _): &(Arc<Stamp>, u64)| Cursor::Snapshot((**stamp).clone());
         let arrived = inner.marks.back().filter(|(_, at)| *at <= position);
-        let passed = position.checked_sub(inner.start + 1).and_then(|index| inner.events.get(index as usize));
-        match (arrived, passed) {
-            (Some(mark), _) if mark.1 == position => Some(checkpoint(mark)),
-            (_, Some(event)) => Some(Cursor::Event(event.key)),
-            (mark, None) => mark.map(checkpoint),
-        }
+        let passed = inner.passed(arrived.map_or(0, |(_, at)| *at), position);
+        passed.map(Cursor::Event).or_else(|| arrived.map(|(stamp, _)| Cursor::Snapshot((**stamp).clone())))
     }
 
     /// The newest checkpoint that has arrived.
@@ -214,19 +217,18 @@ impl Ring {
     /// [`Self::passed_unseen`] is exact for it.
     pub fn mark_before(&self, position: u64) -> Option<Arc<Stamp>> {
         let inner = self.read_inner();
-        let remembered = inner.start.saturating_sub(inner.evicted.len() as u64);
         let (stamp, _) =
-            inner.marks.iter().rev().find(|(_, at)| *at <= position).filter(|(_, at)| *at >= remembered)?;
+            inner.marks.iter().rev().find(|(_, at)| *at <= position).filter(|(_, at)| *at >= inner.remembered)?;
         Some(stamp.clone())
     }
 
     /// Eids of events before `position` that a resume after `base` would send again.
     pub fn passed_unseen(&self, base: &Base, position: u64) -> Vec<u64> {
         let inner = self.read_inner();
-        let held = inner.events.iter().take(position.saturating_sub(inner.start) as usize).map(|event| event.key);
-        let gone = inner.start.saturating_sub(position) as usize;
-        let evicted = inner.evicted.iter().copied().take(inner.evicted.len().saturating_sub(gone));
-        evicted.chain(held).filter(|key| base.unseen(key.xid, key.eid)).map(|key| key.eid).collect()
+        let held = inner.events.iter().take(position.saturating_sub(inner.start) as usize);
+        let evicted = inner.evicted.iter().take_while(|(at, _)| *at < position).map(|(_, key)| *key);
+        let passed = evicted.chain(held.filter_map(|event| event.key()));
+        passed.filter(|key| base.unseen(key.xid, key.eid)).map(|key| key.eid).collect()
     }
 
     /// Everything pending behind `from`, joined; `None` inside where it holds events that are not for the whole tenant.
@@ -285,7 +287,7 @@ impl Ring {
     /// Highest transaction of which an event was held or may be missing.
     pub fn highest_xid(&self) -> u64 {
         let inner = self.read_inner();
-        inner.events.iter().map(|event| event.key.xid).fold(inner.floor, u64::max)
+        inner.events.iter().filter_map(|event| event.key()).map(|key| key.xid).fold(inner.floor, u64::max)
     }
 }
 
@@ -296,14 +298,26 @@ impl Inner {
 
     fn evict(&mut self, remembered: usize) {
         if let Some(event) = self.events.pop_front() {
+            let at = self.start;
             self.start += 1;
             self.bytes -= event.weight();
-            self.floor = self.floor.max(event.key.xid);
-            if self.evicted.len() >= remembered {
-                self.evicted.pop_front();
+            let Some(key) = event.key() else { return };
+            self.floor = self.floor.max(key.xid);
+            if self.evicted.len() >= remembered
+                && let Some((forgotten, _)) = self.evicted.pop_front()
+            {
+                self.remembered = forgotten + 1;
             }
-            self.evicted.push_back(event.key);
+            self.evicted.push_back((at, key));
         }
+    }
+
+    /// The newest event of the log from one position to before another.
+    fn passed(&self, from: u64, to: u64) -> Option<Key> {
+        let index = |position: u64| (position.saturating_sub(self.start) as usize).min(self.events.len());
+        let held = self.events.range(index(from).min(index(to))..index(to)).rev().find_map(|event| event.key());
+        let evicted = || self.evicted.iter().rev().find(|(at, _)| *at < to).filter(|(at, _)| *at >= from);
+        held.or_else(|| evicted().map(|(_, key)| *key))
     }
 
     fn join(&self, from: u64, encoding: Encoding) -> (Option<Joined>, u64) {
@@ -323,16 +337,17 @@ impl Inner {
             }
         }
         let to = from + pieces.len() as u64;
-        let joined = match pieces.as_slice() {
+        let bytes = match pieces.as_slice() {
             [] => return (None, from),
-            [(bytes, event)] => Joined { bytes: bytes.clone(), count: 1, last: (*event).clone() },
-            [.., (_, last)] => {
+            [(bytes, _)] => bytes.clone(),
+            _ => {
                 let mut all = BytesMut::with_capacity(size);
                 pieces.iter().for_each(|(bytes, _)| all.extend_from_slice(bytes));
-                Joined { bytes: all.freeze(), count: pieces.len() as u64, last: (*last).clone() }
+                all.freeze()
             }
         };
-        (Some(joined), to)
+        let last = pieces.iter().rev().map(|(_, event)| *event).find(|event| event.key().is_some());
+        (Some(Joined { bytes, count: pieces.len() as u64, last: last.cloned() }), to)
     }
 }
 

@@ -60,11 +60,19 @@ impl Router {
         }
     }
 
-    /// Appends to the tenant's ring and to the ring of all.
+    /// Appends to the tenant's ring and to the ring of all. What is not in the log is for whoever is there, so nobody's
+    /// ring is made for it: whoever may NOTIFY a plain channel could fill the memory with tenants that do not exist.
     pub fn dispatch(&self, event: Arc<Event>) {
-        let ring = self.ring(&event.tenant);
-        ring.push(event.clone());
+        let ring = match event.key() {
+            Some(_) => Some(self.ring(&event.tenant)),
+            None => self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(&event.tenant).cloned(),
+        };
+        if let Some(ring) = &ring {
+            ring.push(event.clone());
+        }
         self.every.push(event);
+        // Woken is the ring of all whenever any is.
+        let ring = ring.unwrap_or_else(|| self.every());
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         if !touched.iter().rev().take(8).any(|other| Arc::ptr_eq(other, &ring)) {
             touched.push(ring);

@@ -8,6 +8,10 @@
 //!
 //! A replay takes the ring's head first and the log's snapshot second. So everything dispatched before that position is
 //! visible in the snapshot, and what follows is live unless the snapshot saw it.
+//!
+//! Events that are not in the log (of plain channels) are for whoever is there: one that came before the subscription is
+//! over, and one that fell off the ring unread is gone. They are passed without becoming a cursor
+//! (`a_reconnect_resumes_from_the_last_event_of_the_log`).
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -57,10 +61,13 @@ pub struct Subscriber {
     waiter: Waiter,
     position: u64,
     opened_at: u64,
+    /// What is not in the log and lies before this position came before the subscription.
+    live_from: u64,
     /// Events that this had seen are skipped on the ring, until a checkpoint has made it superfluous.
     base: Option<Base>,
     /// What the client has seen, at least.
     cursor: Option<Cursor>,
+    /// The last event of the log that was passed on the ring, unless a checkpoint was passed since.
     last: Option<Arc<Event>>,
     state: State,
     slow_after: std::time::Duration,
@@ -129,6 +136,7 @@ impl Subscriber {
             waiter: Waiter::new(ring.clone()),
             position: head,
             opened_at: head,
+            live_from: head,
             base: None,
             cursor: after.clone(),
             last: None,
@@ -160,7 +168,7 @@ impl Subscriber {
 
     async fn resolve(&mut self, router: &Router, cursor: &Cursor) -> Result<Result<(), Reset>, LogError> {
         let on_ring = match cursor {
-            Cursor::Event(key) => self.ring.find(*key).map(|event| Base::after(*key, event.snapshot.clone())),
+            Cursor::Event(key) => self.ring.find(*key).and_then(|event| event.base()),
             Cursor::Snapshot(stamp) => {
                 let same_history = self.ring.newest_mark().is_some_and(|mark| mark.epoch == stamp.epoch);
                 (same_history && router.knows(stamp.base.newest)).then(|| stamp.base.clone())
@@ -228,12 +236,12 @@ impl Subscriber {
         live && Arc::ptr_eq(&self.ring, &other.ring) && self.position < other.position
     }
 
-    /// Eids of what it has sent and the ring still holds.
+    /// Numbers of what it has sent and the ring still holds.
     pub fn sent(&self) -> Vec<u64> {
         let held = self.position.saturating_sub(self.opened_at) as usize;
         match self.ring.events(self.opened_at.max(self.ring.start()), held) {
             Read::Some(events, _) => {
-                events.iter().filter(|event| self.filter.admits(event)).map(|event| event.key.eid).collect()
+                events.iter().filter(|event| self.filter.admits(event)).map(|event| event.number()).collect()
             }
             _ => Vec::new(),
         }
@@ -292,7 +300,7 @@ impl Subscriber {
                 }
                 Read::Lapsed => return Poll::Ready(self.lapse()),
                 Read::Some(Some(joined), to) => {
-                    self.advance(to, Some(joined.last));
+                    self.advance(to, joined.last);
                     return Poll::Ready(Some(Delivery::Events(vec![joined.bytes], joined.count)));
                 }
                 Read::Some(None, _) => {}
@@ -308,14 +316,13 @@ impl Subscriber {
                 }
                 Read::Lapsed => return Poll::Ready(self.lapse()),
                 Read::Some(events, to) => {
-                    let base = self.base.as_ref();
-                    let admitted = events.iter().filter(|event| {
-                        base.is_none_or(|base| base.unseen(event.key.xid, event.key.eid))
+                    let admitted = events.iter().zip(self.position..).filter(|(event, at)| {
+                        self.is_new(event, *at)
                             && self.filter.admits(event)
-                            && sent.as_deref_mut().is_none_or(|sent| sent.first(event.key.eid))
+                            && sent.as_deref_mut().is_none_or(|sent| sent.first(event.number()))
                     });
-                    let bytes: Vec<Bytes> = admitted.map(|event| self.encoding.bytes(event)).collect();
-                    self.advance(to, events.last().cloned());
+                    let bytes: Vec<Bytes> = admitted.map(|(event, _)| self.encoding.bytes(event)).collect();
+                    self.advance(to, events.iter().rfind(|event| event.key().is_some()).cloned());
                     if in_step || !bytes.is_empty() {
                         let count = bytes.len() as u64;
                         return Poll::Ready(Some(Delivery::Events(bytes, count)));
@@ -325,10 +332,20 @@ impl Subscriber {
         }
     }
 
+    /// Whether an event at a position on the ring was neither seen before the subscription nor read from the log.
+    fn is_new(&self, event: &Event, at: u64) -> bool {
+        match event.key() {
+            Some(key) => self.base.as_ref().is_none_or(|base| base.unseen(key.xid, key.eid)),
+            None => at >= self.live_from,
+        }
+    }
+
+    /// Moves on. Events that are not in the log leave the cursor where it is.
     fn advance(&mut self, to: u64, last: Option<Arc<Event>>) {
         self.position = to;
-        self.cursor = last.as_ref().map(|event| Cursor::Event(event.key)).or(self.cursor.take());
-        self.last = last;
+        if let Some(key) = last.as_ref().and_then(|event| event.key()) {
+            (self.cursor, self.last) = (Some(Cursor::Event(key)), last);
+        }
         self.behind_since = None;
     }
 
@@ -346,10 +363,10 @@ impl Subscriber {
         if since.elapsed() > self.slow_after {
             return Some(Delivery::End(Disconnect::Slow));
         }
-        let (seen, own) = match (&self.last, &self.cursor) {
-            (Some(event), _) => (Cursor::Event(event.key), Base::after(event.key, event.snapshot.clone())),
+        let (seen, own) = match (self.last.as_ref().and_then(|event| event.base()), &self.cursor) {
+            (Some(base), _) => (Cursor::Event(base.newest), base),
             (None, Some(cursor @ Cursor::Snapshot(stamp))) => (cursor.clone(), stamp.base.clone()),
-            // Nothing was passed since the subscription began, so there is nothing to skip.
+            // Nothing of the log was passed since the subscription began, so there is nothing to skip.
             (None, Some(cursor)) => (cursor.clone(), Base::everything_seen()),
             (None, None) => return Some(Delivery::End(Disconnect::Unavailable)),
         };
@@ -397,15 +414,15 @@ impl Subscriber {
         let State::Replaying(replay) = &mut self.state else { return None };
         let admitted = page.events.iter().filter(|event| {
             // What the client had seen before it subscribed was skipped on the ring, and is skipped here.
-            !replay.skip.contains(&event.key.eid)
-                && self.base.as_ref().is_none_or(|base| base.unseen(event.key.xid, event.key.eid))
+            !replay.skip.contains(&event.number())
+                && event.key().is_some_and(|key| self.base.as_ref().is_none_or(|base| base.unseen(key.xid, key.eid)))
                 && self.filter.admits(event)
-                && sent.as_deref_mut().is_none_or(|sent| sent.first(event.key.eid))
+                && sent.as_deref_mut().is_none_or(|sent| sent.first(event.number()))
         });
         let bytes: Vec<Bytes> = admitted.map(|event| self.encoding.bytes(event)).collect();
         let (head, chained) = (replay.head, replay.chained);
         if page.more {
-            replay.last = page.events.last().map_or(replay.last, |event| event.key.eid);
+            replay.last = page.events.last().map_or(replay.last, |event| event.number());
             replay.from = From::Base(from);
             replay.to = Some(to);
         } else if chained {

@@ -15,7 +15,7 @@ pub fn check(_loaded: &Loaded) -> &'static str {
 }
 
 /// The effective configuration: TOML with the source of each value as a comment, or, with `json`, an object
-/// `{section: {key: {"value", "source"}}}`. Ends without a newline.
+/// `{section: {key: {"value", "source"}}}`, with `channel` beside the sections. Ends without a newline.
 pub fn show(loaded: &Loaded, json: bool) -> String {
     if json { as_json(loaded) } else { as_toml(loaded) }
 }
@@ -25,7 +25,7 @@ fn as_toml(loaded: &Loaded) -> String {
     let mut section = "";
     for setting in loaded.shown() {
         if setting.section != section {
-            let gap = if section.is_empty() { "" } else { "\n" };
+            let gap = if text.is_empty() { "" } else { "\n" };
             section = setting.section;
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{gap}[{section}]");
@@ -39,8 +39,12 @@ fn as_toml(loaded: &Loaded) -> String {
 fn as_json(loaded: &Loaded) -> String {
     let mut sections = Map::new();
     for setting in loaded.shown() {
-        let section = sections.entry(setting.section).or_insert_with(|| json!({}));
-        section[setting.key] = json!({ "value": setting.value, "source": setting.source.to_string() });
+        let shown = json!({ "value": setting.value, "source": setting.source.to_string() });
+        if setting.section.is_empty() {
+            sections.insert(setting.key.to_owned(), shown);
+        } else {
+            sections.entry(setting.section).or_insert_with(|| json!({}))[setting.key] = shown;
+        }
     }
     format!("{:#}", Value::Object(sections))
 }

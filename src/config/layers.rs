@@ -11,7 +11,7 @@ use toml::{
 };
 
 use super::{
-    MANUAL,
+    MANUAL, channel,
     error::{ConfigError, Refusal},
     secret::masked,
     spelling,
@@ -85,10 +85,13 @@ impl Settings {
                 settings.insert(format!("{section}.{key}"), setting);
             }
         }
+        let none = Value::Array(Vec::new());
+        let channels = Setting { value: none.clone(), source: Source::Default, default: none };
+        settings.insert(channel::LIST.to_owned(), channels);
         Ok(Self(settings))
     }
 
-    /// The `section.key`s that are set, for the test of completeness.
+    /// The `section.key`s that are set, and `channel`, for the test of completeness.
     #[cfg(test)]
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -142,6 +145,13 @@ impl Settings {
         for (section, keys) in spans.get_ref() {
             let place = || at(section.span().start).place();
             let section_name = section.get_ref().as_ref();
+            if section_name == channel::LIST {
+                let listed = values.get(section_name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+                let placed = |start: Option<usize>| at(start.unwrap_or(section.span().start)).place();
+                channels_fit(listed, keys.get_ref(), placed)?;
+                self.set(section_name, Value::Array(listed.to_vec()), at(section.span().start))?;
+                continue;
+            }
             let keys = keys_of(section_name, keys.get_ref()).map_err(|refusal| refusal.at(place(), section_name))?;
             for key in keys.keys() {
                 let source = at(key.span().start);
@@ -209,7 +219,7 @@ impl Settings {
                 .map_err(|_| Refusal::new(format!("is not a whole number: {text:?}"), "write digits only")),
             Some(Value::Array(_)) => serde_json::from_str(text)
                 .map(Value::Array)
-                .map_err(|_| Refusal::new(format!("is not a JSON list: {text:?}"), "write it as [\"one\", \"two\"]")),
+                .map_err(|_| Refusal::new(format!("is not a JSON list: {text:?}"), list_hint(name))),
             _ => Ok(Value::String(text.to_owned())),
         };
         let value = value.map_err(|refusal| refusal.at(source.place(), name))?;
@@ -230,6 +240,34 @@ impl Settings {
         setting.source = source;
         Ok(())
     }
+}
+
+fn list_hint(name: &str) -> &'static str {
+    match name {
+        channel::LIST => "write it as [{\"name\": \"orders\", \"tenant\": \"tenant_id\"}]",
+        _ => "write it as [\"one\", \"two\"]",
+    }
+}
+
+/// Reads the list of channels of a file, for the line at which it cannot be read.
+fn channels_fit(
+    listed: &[Value],
+    spans: &DeValue<'_>,
+    place: impl Fn(Option<usize>) -> String,
+) -> Result<(), ConfigError> {
+    let Some(spans) = spans.as_array() else {
+        let refusal = Refusal::new("must be a list of sections", "write [[channel]] and its keys below");
+        return Err(refusal.at(place(None), channel::LIST));
+    };
+    channel::read(listed).map(|_| ()).map_err(|objection| {
+        let span = spans.get(objection.channel);
+        let keys = span.and_then(|span| span.get_ref().as_table());
+        let key = objection.key.as_deref();
+        let found = keys.and_then(|keys| keys.iter().find(|(name, _)| Some(name.get_ref().as_ref()) == key));
+        let start = found.map(|(name, _)| name.span().start).or(span.map(|span| span.span().start));
+        let name = key.map_or_else(|| channel::LIST.to_owned(), |key| format!("{}.{key}", channel::LIST));
+        objection.refusal.at(place(start), &name)
+    })
 }
 
 /// The keys of a section in a file, if it is one.

@@ -3,7 +3,7 @@
 //! Why unknown keys are refused and not skipped: a misspelt limit is a limit that is not in force.
 
 use super::{
-    SECTIONS,
+    SECTIONS, channel,
     error::{ConfigError, Refusal},
     layers::{ENV_PREFIX, SECRETS},
 };
@@ -15,7 +15,8 @@ pub(super) fn is_section(name: &str) -> bool {
 /// Objects to `[section]`.
 pub(super) fn unknown_section(section: &str) -> Refusal {
     let sections: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).collect();
-    let hint = match nearest(section, sections.iter().copied()) {
+    let hint = match nearest(section, sections.iter().copied().chain([channel::LIST])) {
+        Some(channel::LIST) => "did you mean [[channel]]?".to_owned(),
         Some(meant) => format!("did you mean [{meant}]?"),
         None => format!("the sections are {}", sections.join(", ")),
     };
@@ -67,7 +68,7 @@ fn is_secret(known: &[(String, String)], meant: &str) -> bool {
 }
 
 /// The candidate that `word` is probably a misspelling of.
-fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters wrong is still a typing error; more is another word.
     let tolerated = (word.chars().count() / 3).max(1);
     candidates

@@ -103,7 +103,7 @@ impl Reading {
                     cut = true;
                     break;
                 }
-                seen = event.key.eid;
+                seen = event.number();
                 if filter.admits(&event) {
                     events.push(event);
                 }
@@ -127,7 +127,8 @@ fn gone(reset: Reset) -> Problem {
     Problem::new(StatusCode::GONE, reset.reason(), detail)
 }
 
-/// Resolves when the ring holds something for this reader that its base has not seen.
+/// Resolves when the ring holds something for this reader that its base has not seen, and that a page can then show: what
+/// is not in the log is not.
 async fn arrival(ring: &Arc<Ring>, base: &Base, filter: &Filter) {
     let waiter = Waiter::new(ring.clone());
     let mut position = ring.start();
@@ -140,7 +141,8 @@ async fn arrival(ring: &Arc<Ring>, base: &Base, filter: &Filter) {
                 Read::Lapsed => return Poll::Ready(()),
                 Read::Some(events, to) => {
                     position = to;
-                    if events.iter().any(|event| base.unseen(event.key.xid, event.key.eid) && filter.admits(event)) {
+                    let unseen = |event: &Event| event.key().is_some_and(|key| base.unseen(key.xid, key.eid));
+                    if events.iter().any(|event| unseen(event) && filter.admits(event)) {
                         return Poll::Ready(());
                     }
                 }

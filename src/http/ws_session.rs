@@ -209,7 +209,7 @@ impl Session {
             Subscriber::open(&self.state.router, &self.state.log, request, self.state.settings.slow_after).await?;
         if let ([only], None) = (self.subscriptions.as_slice(), &self.sent) {
             let mut sent = Sent::default();
-            only.subscriber.sent().into_iter().for_each(|eid| _ = sent.first(eid));
+            only.subscriber.sent().into_iter().for_each(|number| _ = sent.first(number));
             self.sent = Some(sent);
         }
         out.push_back(frame(

@@ -3,14 +3,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Instant;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::session::Heard;
 use super::{ListenError, Listener, Session};
 use crate::cursor::Stamp;
-use crate::decode::{Checkpoint, Payload, Reference, decode};
+use crate::decode::{Checkpoint, DecodeError, Payload, Reference, decode, plain};
 use crate::ledger::Ledger;
 use crate::listener::Health;
 use crate::replay::{Log, LogError, Page, Scope};
@@ -32,7 +34,7 @@ enum Reading {
 
 /// Everything that can wake the loop.
 enum Wake {
-    Heard(Result<Option<String>, ListenError>),
+    Heard(Result<Option<Heard>, ListenError>),
     Page(Result<(Reading, Page), LogError>),
     Counted(Result<u64, LogError>),
     Sent(Result<(), LogError>),
@@ -101,11 +103,11 @@ impl<'a> Road<'a> {
 
     fn handle(&mut self, ledger: &mut Ledger, wake: Wake) -> Result<(), ListenError> {
         match wake {
-            Wake::Heard(payload) => {
-                self.hear(payload?);
+            Wake::Heard(heard) => {
+                self.hear(heard?);
                 for _ in 0..BURST {
                     match self.session.hear_now() {
-                        Poll::Ready(payload) => self.hear(payload?),
+                        Poll::Ready(heard) => self.hear(heard?),
                         Poll::Pending => break,
                     }
                 }
@@ -130,33 +132,54 @@ impl<'a> Road<'a> {
     }
 
     /// A checkpoint of ours proves the connection alive when it is heard, however long it then waits its turn.
-    fn hear(&mut self, payload: Option<String>) {
-        if let Some(Ok(Payload::Checkpoint(found))) = payload.as_deref().filter(|p| p.starts_with("{\"checkpoint\"")).map(decode)
+    fn hear(&mut self, heard: Option<Heard>) {
+        // On a plain channel anybody may say so.
+        let ours = heard.as_ref().filter(|heard| heard.channel.is_none()).map(|heard| heard.payload.as_str());
+        if let Some(Ok(Payload::Checkpoint(found))) = ours.filter(|p| p.starts_with("{\"checkpoint\"")).map(decode)
             && found.bridge == self.listener.bridge
             // One that an earlier connection sent has a token of its own count.
             && found.token == self.sent
         {
             self.answered = self.sent;
         }
-        self.session.keep(payload);
+        self.session.keep(heard);
     }
 
     /// Dispatches what was heard, up to the next thing that must be read from the log first.
     fn dispatch_heard(&mut self, ledger: &mut Ledger) {
         while self.page.is_none() {
-            let Some(payload) = self.session.next() else { break };
+            let Some(Heard { channel, payload }) = self.session.next() else { break };
             self.listener.metrics.notifications.inc();
+            if let Some(channel) = channel {
+                self.dispatch_plain(ledger, &channel, &payload);
+                continue;
+            }
             match decode(&payload) {
                 Ok(Payload::Event(event)) => {
                     self.listener.dispatch(ledger, event);
                 }
                 Ok(Payload::Reference(reference)) => self.read(ledger, Reading::Reference(reference), 0),
                 Ok(Payload::Checkpoint(found)) => self.arrive(ledger, found),
-                Err(error) => {
-                    self.listener.metrics.undecodable.inc();
-                    tracing::warn!(%error, "a notification on our channel was skipped");
-                }
+                Err(error) => self.skip(None, &error),
             }
+        }
+    }
+
+    /// What came on a plain channel happened when it was heard, and is told now or never.
+    fn dispatch_plain(&self, ledger: &mut Ledger, channel: &plain::Channel, payload: &str) {
+        let now_us = jiff::Timestamp::now().as_microsecond();
+        let number = self.listener.live.fetch_add(1, Ordering::Relaxed);
+        match plain::decode(channel, payload, now_us, number) {
+            Ok(event) => _ = self.listener.dispatch(ledger, event),
+            Err(error) => self.skip(Some(&channel.name), &error),
+        }
+    }
+
+    fn skip(&self, channel: Option<&str>, error: &DecodeError) {
+        let skipped = self.listener.metrics.undecodable.inc() + 1;
+        // Anybody may send to a plain channel, so the log must not grow with what is sent.
+        if channel.is_none() || skipped.is_power_of_two() {
+            tracing::warn!(%error, channel = channel.unwrap_or("ours"), skipped, "a notification was skipped");
         }
     }
 
@@ -202,7 +225,7 @@ impl<'a> Road<'a> {
     }
 
     fn take_page(&mut self, ledger: &mut Ledger, reading: Reading, page: Page) {
-        let last = page.events.last().map_or(0, |event| event.key.eid);
+        let last = page.events.last().map_or(0, |event| event.number());
         let found =
             page.events.into_iter().filter(|event| self.listener.dispatch(ledger, event.clone())).count() as u64;
         if matches!(reading, Reading::Gap(_)) {

@@ -7,6 +7,7 @@ mod architecture;
 mod bad_frames;
 mod bad_input;
 mod capture;
+mod channels;
 mod cli;
 mod connections;
 mod delivery;

@@ -25,7 +25,7 @@ pub(super) struct Printer {
 /// The members that are shown.
 #[derive(Deserialize)]
 struct Shown<'a> {
-    id: String,
+    id: Option<String>,
     time: String,
     tenant: String,
     #[serde(rename = "type")]
@@ -70,7 +70,8 @@ impl Printer {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(true),
                 written => written?,
             }
-            self.cursor = Some(event.id);
+            // What came on a plain channel has none, and cannot be gone on from.
+            self.cursor = event.id.or(self.cursor.take());
         }
         Ok(false)
     }
@@ -140,5 +141,8 @@ mod tests {
         let block = b"id: 1-2-3\ndata: {\"id\":\"1-2-3\",\"time\":\"\",\"tenant\":\"a\",\"type\":\"t\"}\n\n";
         assert!(!printer.block(block).unwrap());
         assert_eq!(printer.cursor.as_deref(), Some("1-2-3"));
+        let block = b"data: {\"time\":\"\",\"tenant\":\"a\",\"type\":\"t\"}\n\n";
+        assert!(!printer.block(block).unwrap());
+        assert_eq!(printer.cursor.as_deref(), Some("1-2-3"), "an event of a plain channel");
     }
 }
