@@ -2,7 +2,7 @@
 --
 -- Runs:   once, in one transaction. As: the owner of schema tidings.
 -- Reads:  the log's size. Locks: of tidings' own tables only; a bridge of an earlier version goes on meanwhile and afterwards.
--- Fails:  when a bridge or a writer holds one of these tables for longer than the migration waits; try again.
+-- Fails:  when a bridge, or a transaction that took a cursor, holds one of these tables for longer than the migration waits; try again.
 -- Undo:   tidings.uninstall.
 
 alter table tidings._pruned
@@ -12,13 +12,18 @@ alter table tidings._epoch add column database oid;
 update tidings._epoch set database = (select oid from pg_database where datname = current_database());
 alter table tidings._listener add column subscribers jsonb;   -- live connections by tenant: {"acme": 3}; null: not told, or more than 500 tenants
 
--- Newest event of a table, for tidings.watches and the doctor. An empty partition gets its index at once; one that holds much gets it
--- when it is emptied next, since building it would make writers wait.
+-- Newest event of a table, for tidings.watches and the doctor. One that holds much, or is being written at this moment, gets its index
+-- when it is emptied next: waiting for a writer to end, or building it, would make all others wait.
 do $$
 begin
   for slot in 0 .. 7 loop
     if pg_relation_size(format('tidings._log_%s', slot)) < 64 << 20 then
-      execute format('create index _log_%1$s_source on tidings._log_%1$s (source, eid)', slot);
+      begin
+        execute format('lock table tidings._log_%s in share mode nowait', slot);
+        execute format('create index _log_%1$s_source on tidings._log_%1$s (source, eid)', slot);
+      exception when lock_not_available then
+        null;
+      end;
     end if;
   end loop;
 end $$;

@@ -48,9 +48,9 @@ const LOCK: i64 = 0x74_69_64_69_6e_67_73;
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// Migrations take well under a second; whoever holds the lock for this long is stuck.
 const LOCK_DEADLINE: Duration = Duration::from_secs(60);
-/// A role or a URL may carry limits meant for queries, so ours are set. The tables of tidings are locked by nobody for
-/// longer than a page of the log takes to read.
-const SESSION: &str = "set statement_timeout = '5min'; set lock_timeout = '10s'; \
+/// A role or a URL may carry limits meant for queries, so ours are set. While we wait for a lock on a table of tidings, who
+/// reads it waits behind us: a transaction that took a cursor and stays open shall fail the migration, not everybody.
+const SESSION: &str = "set statement_timeout = '5min'; set lock_timeout = '2s'; \
                        set idle_in_transaction_session_timeout = '1min'; set client_min_messages = warning";
 /// SQL-standard function bodies and `create or replace trigger` came with PostgreSQL 14.
 const SERVER_VERSION_MIN: i32 = 140_000;

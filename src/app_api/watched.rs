@@ -65,14 +65,25 @@ async fn read(
     let sub = (!principal.is_admin_of(tenant.as_str())).then_some(&principal.sub);
     let client = state.log.pool().get().await?;
     let statement = client.prepare_cached("select tidings._watched($1, $2, $3, $4)::text").await?;
-    let found = client.query_one(&statement, &[&tenant.as_str(), &sub, &table, &keys]).await.map_err(refused)?;
+    let found = client
+        .query_one(&statement, &[&tenant.as_str(), &sub, &table, &keys])
+        .await
+        .map_err(|error| refused(principal, error))?;
     let found: Value = serde_json::from_str(found.get(0)).unwrap_or_default();
-    let kind = found["type"].as_str().unwrap_or_default();
-    let sees = ["inserted", "updated"].iter().any(|op| principal.events.matches(&format!("{kind}.{op}")));
-    if sees { Ok(found) } else { Err(no_table()) }
+    if sees(principal, found["type"].as_str().unwrap_or_default()) { Ok(found) } else { Err(no_table()) }
 }
 
-fn refused(error: tokio_postgres::Error) -> Problem {
+/// Whether the token's globs let through what a row of this kind is shown in.
+fn sees(principal: &Principal, kind: &str) -> bool {
+    ["inserted", "updated"].iter().any(|op| principal.events.matches(&format!("{kind}.{op}")))
+}
+
+/// What is wrong with a table is told only to those who may see its events; to others it is not there.
+fn refused(principal: &Principal, error: tokio_postgres::Error) -> Problem {
+    let kinds = error.as_db_error().and_then(|db| db.detail());
+    if kinds.is_some_and(|kinds| !kinds.split(',').any(|kind| sees(principal, kind))) {
+        return no_table();
+    }
     match error.as_db_error().map(|db| db.code().code().to_owned()).as_deref() {
         Some("42704") => no_table(),
         Some("42P09") => Problem::field("table", "several watched tables have this name; write it as schema.table"),

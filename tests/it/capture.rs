@@ -1,4 +1,4 @@
-//! Every way of writing is captured, never at the writer's cost, and retention keeps out of the way.
+//! Every way of writing is captured, never at the writer's cost.
 
 use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;
@@ -210,40 +210,6 @@ async fn what_cannot_be_watched_is_refused_with_a_hint_and_changes_nothing() {
     let ops = db.refusal("select tidings.watch('t', tenant => 'tenant', ops => '{insert,merge}')").await;
     assert_eq!(ops.code(), &SqlState::INVALID_PARAMETER_VALUE);
     assert_eq!(db.text("select count(*)::text from pg_trigger where tgrelid = 't'::regclass").await, "0");
-}
-
-#[tokio::test]
-async fn the_ring_of_partitions_moves_on_while_writers_run() {
-    let db = Database::watched(PLAIN, "tenant => 'tenant'").await;
-    assert_eq!(db.text("select count(*)::text from pg_inherits where inhparent = 'tidings._log'::regclass").await, "8");
-    let mut writers = tokio::task::JoinSet::new();
-    for writer in 0..4 {
-        let client = db.connect().await;
-        writers.spawn(async move {
-            for i in 0..150 {
-                client.batch_execute(&format!("insert into t values ({}, 'acme')", writer * 1000 + i)).await.unwrap();
-            }
-        });
-    }
-    let mut turns = 0;
-    while !writers.is_empty() {
-        turns += usize::from(db.text("select tidings._rotate('0')::text").await == "true");
-        while writers.try_join_next().is_some() {}
-    }
-    assert!(turns > 8, "only {turns} turns");
-    let pruned: i64 = db.text("select eid::text from tidings._pruned").await.parse().unwrap();
-    let kept: i64 = db.text("select count(*)::text from tidings._log").await.parse().unwrap();
-    let newest: i64 = db.text("select last_value::text from tidings._eid").await.parse().unwrap();
-    assert!(pruned > 0 && kept >= newest - pruned, "{kept} kept of {newest}, pruned up to {pruned}");
-}
-
-#[tokio::test]
-async fn rotation_waits_for_its_time() {
-    let db = Database::new().await;
-    assert_eq!(db.text("select tidings._rotate('1 hour')::text").await, "false");
-    db.run("update tidings._pruned set rotated_at = now() - interval '11 minutes'").await;
-    assert_eq!(db.text("select tidings._rotate('1 hour')::text").await, "true");
-    assert_eq!(db.text("select tidings._rotate('1 hour')::text").await, "false");
 }
 
 /// The first payload on the database's own channel that says `kind`.

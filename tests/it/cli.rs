@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use crate::support::{Database, SECRET, eventually};
 
-fn tidings(arguments: &[&str]) -> Command {
+/// The program, in an environment of its own.
+pub fn tidings(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
     command.args(arguments).env_clear().env("PATH", std::env::var("PATH").unwrap()).kill_on_drop(true);
     command

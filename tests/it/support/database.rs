@@ -43,6 +43,10 @@ async fn prepare(server: &PrivatePostgres) {
         .unwrap();
 }
 
+fn next_name() -> String {
+    format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A client whose connection lives as long as the test.
 pub async fn connect(url: &str) -> Client {
     let (client, connection) = url.parse::<tokio_postgres::Config>().unwrap().connect(NoTls).await.unwrap();
@@ -68,8 +72,22 @@ impl Database {
         Self::on(server).await
     }
 
+    /// With nothing in it, not even schema tidings.
+    pub async fn empty() -> Self {
+        Self::empty_on(server().await).await
+    }
+
+    /// The same on a server of the test's own.
+    pub async fn empty_on(server: &PrivatePostgres) -> Self {
+        let name = next_name();
+        let admin = connect(&server.url("postgres")).await;
+        admin.batch_execute(&format!("create database {name} template template0")).await.unwrap();
+        let url = server.url(&name);
+        Self { client: connect(&url).await, url }
+    }
+
     async fn on(server: &PrivatePostgres) -> Self {
-        let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = next_name();
         let admin = connect(&server.url("postgres")).await;
         // One clone at a time: two would each see the other's connection to the template.
         admin.batch_execute("select pg_advisory_lock(1)").await.unwrap();
@@ -79,6 +97,16 @@ impl Database {
         // A copy begins a history of its own: here, and not when its first bridge starts.
         client.batch_execute("select tidings._enrol()").await.unwrap();
         Self { client, url }
+    }
+
+    /// Its name, which no other test has.
+    pub fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap()
+    }
+
+    /// Where it is for another role. The socket asks for no password.
+    pub fn url_as(&self, role: &str) -> String {
+        self.url.replacen("postgres@", &format!("{role}@"), 1)
     }
 
     /// One more connection.

@@ -8,7 +8,7 @@ mod database;
 pub use answer::Answer;
 pub use bridge::{Bridge, SECRET, admin, member, token};
 pub use clients::{Sse, Ws, events_of, get_page};
-pub use database::Database;
+pub use database::{Database, connect};
 
 use std::time::Duration;
 
