@@ -6,8 +6,8 @@
 -- Undo:   tidings.uninstall.
 
 alter table tidings._pruned
-  add column retention interval,       -- as last applied by a bridge
-  add column bytes_max bigint;
+  add column for_time interval,        -- log.retention and log.bytes_max as a bridge last applied them; not called so, since functions
+  add column for_bytes bigint;         -- of the earlier version, while they run, have parameters of those names
 alter table tidings._epoch add column database oid;
 update tidings._epoch set database = (select oid from pg_database where datname = current_database());
 alter table tidings._listener add column subscribers jsonb;   -- live connections by tenant: {"acme": 3}; null: not told, or more than 500 tenants
@@ -44,10 +44,9 @@ begin
   -- Read under the lock: whoever had it before may have moved the ring on.
   slot := (select last_value from tidings._slot);
   next := (slot + 1) % 8;
-  update tidings._pruned p set retention = _rotate.retention, bytes_max = _rotate.bytes_max
-   where (p.retention, p.bytes_max) is distinct from (_rotate.retention, _rotate.bytes_max);
-  if (select p.rotated_at + _rotate.retention / 6 > now() from tidings._pruned p)
-     and coalesce(pg_total_relation_size(format('tidings._log_%s', slot)) < _rotate.bytes_max / 8, true) then
+  update tidings._pruned p set for_time = retention, for_bytes = bytes_max where (p.for_time, p.for_bytes) is distinct from (retention, bytes_max);
+  if (select p.rotated_at + retention / 6 > now() from tidings._pruned p)
+     and coalesce(pg_total_relation_size(format('tidings._log_%s', slot)) < bytes_max / 8, true) then
     return false;
   end if;
   execute format('lock table tidings._log_%s in access exclusive mode', next);

@@ -58,7 +58,7 @@ async fn the_ring_moves_on_when_a_partition_has_an_eighth_of_the_size() {
     assert!(rotate(&db.client, "1 hour", BYTES_MAX).await.unwrap());
     assert!(!rotate(&db.client, "1 hour", BYTES_MAX).await.unwrap());
     assert_eq!(writing(&db).await, 1);
-    let applied = db.text("select concat_ws(' ', retention, bytes_max) from tidings._pruned").await;
+    let applied = db.text("select concat_ws(' ', for_time, for_bytes) from tidings._pruned").await;
     assert_eq!(applied, format!("01:00:00 {BYTES_MAX}"));
 }
 
