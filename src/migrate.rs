@@ -27,6 +27,7 @@ const SCHEMA: Set = Set {
         ("V3__watch", include_str!("../sql/V3__watch.sql")),
         ("V4__any_table", include_str!("../sql/V4__any_table.sql")),
         ("V5__retention", include_str!("../sql/V5__retention.sql")),
+        ("V6__doctor", include_str!("../sql/V6__doctor.sql")),
         ("V7__roles", include_str!("../sql/V7__roles.sql")),
         ("V8__watched", include_str!("../sql/V8__watched.sql")),
     ],
@@ -296,8 +297,7 @@ async fn lock(client: &Client) -> Result<(), MigrateError> {
 }
 
 async fn apply(client: &mut Client, set: &Set) -> Result<Vec<String>, MigrateError> {
-    let migrations = set.files.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect::<Result<Vec<_>, _>>();
-    let migrations = migrations.map_err(|error| MigrateError::Build(error.to_string()))?;
+    let migrations = migrations(set)?;
     let known = migrations.iter().map(Migration::version).max().unwrap_or(0);
     let found_version = newest(client, set.history).await?;
     if let Some(found) = found_version.filter(|found| *found > known) {
@@ -318,6 +318,20 @@ async fn apply(client: &mut Client, set: &Set) -> Result<Vec<String>, MigrateErr
         client.batch_execute(&comment).await.map_err(failed("the history cannot be commented"))?;
     }
     Ok(applied)
+}
+
+/// The version of schema tidings in a database, if it has one, and the one that this program brings.
+///
+/// # Errors
+/// When the history cannot be read, for lack of rights for instance.
+pub async fn version(client: &Client) -> Result<(Option<i32>, i32), MigrateError> {
+    let known = migrations(&SCHEMA)?.iter().map(Migration::version).max();
+    Ok((newest(client, SCHEMA.history).await?, known.unwrap_or(0)))
+}
+
+fn migrations(set: &Set) -> Result<Vec<Migration>, MigrateError> {
+    let migrations = set.files.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect::<Result<Vec<_>, _>>();
+    migrations.map_err(|error| MigrateError::Build(error.to_string()))
 }
 
 /// The newest version applied; none in a database without a history.
