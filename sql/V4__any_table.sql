@@ -685,6 +685,8 @@ begin
     begin
       execute 'explain select ' || source;
     exception
+      when lock_not_available then
+        raise;
       when insufficient_privilege then
         raise exception 'tidings.watch: the owner of schema tidings, %, may not read what the settings of % need: %', current_user, w.relation, sqlerrm
           using errcode = 'insufficient_privilege', hint = (

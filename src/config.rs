@@ -27,6 +27,7 @@ pub use channel::Channel;
 pub use error::ConfigError;
 pub use layers::Source;
 pub use secret::Secret;
+pub(crate) use spelling::nearest;
 
 use layers::Settings;
 

@@ -13,11 +13,10 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{Client, NoTls};
 use tokio_util::sync::CancellationToken;
 
 use super::signals::Signals;
-use super::{Failure, database, say, triggers};
+use super::{Failure, database, say, triggers, with_client};
 use crate::app::{self, App};
 use crate::config::{Config, Secret};
 use crate::migrate::{Wishes, migrate};
@@ -138,21 +137,4 @@ async fn show(
         app.run(async move { cancelled.cancelled().await })
     );
     Ok(())
-}
-
-/// Lends a connection that lives as long as the work.
-async fn with_client<T>(
-    postgres: &tokio_postgres::Config,
-    work: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let (mut client, connection) = postgres.connect(NoTls).await?;
-    // Woken by: the work · the end of the connection, with its reason. What was done counts.
-    tokio::select! {
-        biased;
-        done = work(&mut client) => done,
-        ended = connection => {
-            ended?;
-            Err(Failure::new("the database closed the connection"))
-        }
-    }
 }

@@ -12,14 +12,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio_postgres::{Client, NoTls};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Loaded, Source};
+use crate::config::{Config, Loaded, Source, nearest};
 
 pub mod bench;
 pub mod config;
 pub mod demo;
-pub mod doctor;
 pub mod emit;
 pub mod failure;
 pub mod migrate;
@@ -66,17 +66,14 @@ enum Command {
     Demo(demo::Args),
     /// Bring the database's schema to this version
     Migrate(migrate::Args),
-    /// Attach the watched tables of a folder
-    #[command(subcommand)]
-    Triggers(triggers::Command),
+    /// Watched tables as files: apply, check, list, new
+    Triggers(triggers::Args),
     /// Print events as they are committed, straight from the database
     Tail(tail::Args),
     /// Publish one event
     Emit(emit::Args),
     /// Print a token signed with auth.secret
     Token(token::Args),
-    /// Say what is wrong and what mends it, or what became of one row's event
-    Doctor(doctor::Args),
     /// Check or show the settings in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -115,11 +112,10 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Serve(args) => serve::run(args, loaded.config).await,
         Command::Demo(args) => demo::run(args, loaded.config).await,
         Command::Migrate(args) => migrate::run(args, &loaded.config).await,
-        Command::Triggers(command) => triggers::run(command, &loaded.config).await,
+        Command::Triggers(args) => triggers::run(args, &loaded.config).await,
         Command::Tail(args) => Box::pin(tail::run(args, &loaded.config)).await,
         Command::Emit(args) => emit::run(args, &loaded.config).await,
         Command::Token(args) => token::run(&args, &loaded.config),
-        Command::Doctor(args) => doctor::run(args, &loaded).await,
         Command::Config(ConfigCommand::Check) => say(config::check(&loaded)),
         Command::Config(ConfigCommand::Show { json }) => say(&config::show(&loaded, json)),
         Command::Bench(args) => Ok(bench::run(args).await?),
@@ -154,6 +150,28 @@ fn say(text: &str) -> Result<ExitCode, Failure> {
 /// The driver's configuration; a database must have been named.
 fn database(config: &Config) -> Result<tokio_postgres::Config, Failure> {
     Ok(crate::app::postgres_config(config)?)
+}
+
+/// Lends a connection that lives as long as the work.
+async fn with_client<T>(
+    postgres: &tokio_postgres::Config,
+    work: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (mut client, connection) = postgres.connect(NoTls).await?;
+    // Woken by: the work · the end of the connection, with its reason. What was done counts.
+    tokio::select! {
+        biased;
+        done = work(&mut client) => done,
+        ended = connection => {
+            ended?;
+            Err(Failure::new("the database closed the connection"))
+        }
+    }
+}
+
+/// Text from the database, unable to make a terminal act on it.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
 /// Only `serve` tells of its life; the others log what went wrong, unless `tracing.filter` was set by someone.

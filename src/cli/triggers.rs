@@ -1,207 +1,150 @@
-//! `tidings triggers apply`: runs the files of a folder, each a `select tidings.watch(…)`.
+//! `tidings triggers`: what is watched, as files that can be reviewed, and as the database has it.
 //!
-//! Invariant: a file is applied wholly or not at all, and one that fails keeps none of the others from being applied.
+//! Parts: `files` reads and runs a folder, `apply` makes the database follow it, `check` tells where the two differ, `list` shows
+//! what is watched, `new` drafts a file for a table. `watch` is one watched table with its settings as values.
+//!
+//! Invariant: `check` and `apply --dry-run` write nothing and wait for no writer
+//! (`a_dry_run_and_a_check_change_nothing_and_wait_for_no_writer`).
 //!
 //! Why not migrations: what is watched is a state and not a history. Files are edited and applied again; `watch` changes
 //! what differs and leaves the rest alone.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use tokio::time::sleep;
-use tokio_postgres::error::{ErrorPosition, SqlState};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
-
-use super::{Failure, database, say};
+use super::{Failure, database, nearest, printable, say, with_client};
 use crate::config::Config;
 
+mod apply;
+mod catalog;
+mod check;
+mod draft;
+mod dry_run;
+mod files;
+mod guess;
+mod list;
+mod new;
+mod quote;
+mod watch;
+
+pub(super) use apply::apply;
+
+const FOLDER: &str = "triggers";
+
 const EXAMPLES: &str = "Examples:
+  tidings triggers new public.cases                  writes triggers/cases.sql from the table's columns
+  tidings triggers apply --dry-run                   what applying the folder would change
+  tidings triggers apply                             makes the database follow the folder
+  tidings triggers check                             tells where the two differ; exit 1 when they do
+  tidings triggers list                              what is watched";
+
+const APPLY_EXAMPLES: &str = "Examples:
   DATABASE_URL=postgres://owner@host/app tidings triggers apply
+  tidings triggers apply --dry-run                   says what would change, and changes nothing
   tidings triggers apply deploy/watched --json
   psql -f triggers/documents.sql                     the same for one file, without tidings
 
-Attaching a trigger waits for writers of its table and holds them up meanwhile, at most 2 s at a time.";
+Attaching a trigger waits for writers of its table and holds them up meanwhile, at most 2 s at a time.
+Exit codes: 0 all applied, 1 a file failed; the others are applied all the same.";
 
-/// How long a file may wait for a lock. Writers queue behind it while it waits.
-const LOCK_TIMEOUT: &str = "set local lock_timeout = '2s'; set local statement_timeout = '1min'";
-/// How often a file is tried that found its table locked, and the pause in which the writers that queued get through.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+const CHECK_EXAMPLES: &str = "Examples:
+  tidings triggers check                             in a pipeline, after tidings triggers apply
+  tidings triggers check deploy/watched --json | jq '.drift[].fix'
 
-/// What to do with a folder of watched tables.
+Each file is tried in a read-only transaction; nothing is changed and no writer is waited for.
+Exit codes: 0 no difference, 1 a difference, or a file that fails.";
+
+const LIST_EXAMPLES: &str = "Examples:
+  tidings triggers list
+  tidings triggers list --json | jq -r '.[] | select(.status != \"active\").table'
+
+Ops: i insert, u update, d delete, t truncate. Skipped: rows whose tenant was NULL. Failed: changes that made no event.
+Both are counts of the last 30 days. The same in SQL: select * from tidings.watches";
+
+const NEW_EXAMPLES: &str = "Examples:
+  tidings triggers new cases
+  tidings triggers new 'public.\"Case\"' --dir deploy/watched
+  $EDITOR $(tidings triggers new billing.invoices)   the path goes to stdout, what was guessed to stderr
+
+The tenant's column is guessed from names and foreign keys, and columns that look secret are kept back: read the file
+before it is applied. Where nothing fits, the file has a line to be filled in and cannot be applied until then.";
+
+/// What to do with watched tables.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+enum Command {
     /// Run every *.sql of a folder in name order, each in a transaction of its own
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = APPLY_EXAMPLES)]
     Apply {
         /// The folder
-        #[arg(default_value = "triggers")]
+        #[arg(default_value = FOLDER)]
         dir: PathBuf,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// Print a JSON list of the files with their tables and settings
         #[arg(long)]
         json: bool,
+    },
+    /// Tell where a folder and the database differ
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// The folder
+        #[arg(default_value = FOLDER)]
+        dir: PathBuf,
+        /// Print {"drift": […], "failed": […]}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what is watched
+    #[command(after_help = LIST_EXAMPLES)]
+    List {
+        /// Print a JSON list of the tables with all their settings
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a file that watches a table, from its columns
+    #[command(after_help = NEW_EXAMPLES)]
+    New {
+        /// The table, as in SQL: cases, public.cases, public."Case"
+        table: String,
+        /// The folder; made when it is not there
+        #[arg(long, default_value = FOLDER)]
+        dir: PathBuf,
+        /// Replace a file that is there
+        #[arg(long)]
+        force: bool,
     },
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When the folder or the database cannot be reached. A file that fails is reported, and exits with 1 in the end.
-pub async fn run(command: Command, config: &Config) -> Result<ExitCode, Failure> {
-    let Command::Apply { dir, json } = command;
-    let files = read(&dir)?;
-    let (mut client, connection) = database(config)?.connect(NoTls).await?;
-    // Woken by: the work · the end of the connection, with its reason. What was done counts.
-    let report = tokio::select! {
-        biased;
-        report = apply_all(&mut client, &files, json) => report,
-        ended = connection => {
-            ended?;
-            return Err(Failure::new("the database closed the connection"));
+/// When the folder or the database cannot be reached, and when `apply` or `check` has something to tell.
+pub async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+    let postgres = database(config)?;
+    match args.command {
+        Command::Apply { dir, dry_run, json } => {
+            let files = files::read(&dir)?;
+            with_client(&postgres, async |client| match dry_run {
+                true => Box::pin(dry_run::run(client, &files, json)).await,
+                false => Box::pin(apply::run(client, &files, json)).await,
+            })
+            .await
         }
-    };
-    say(&report.text)?;
-    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-struct Report {
-    text: String,
-    failed: usize,
-}
-
-/// Name and text of each file.
-fn read(dir: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let cannot = |path: &Path, error: std::io::Error| Failure::new(format!("cannot read {}: {error}", path.display()));
-    let entries = std::fs::read_dir(dir)
-        .map_err(|error| cannot(dir, error).with_hint("name the folder: tidings triggers apply path/to/triggers"))?;
-    let paths: std::io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
-    let mut paths = paths.map_err(|error| cannot(dir, error))?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
-    paths.sort();
-    if paths.is_empty() {
-        return Err(Failure::new(format!("there is no *.sql in {}", dir.display())));
-    }
-    let text = |path: PathBuf| match std::fs::read_to_string(&path) {
-        Ok(text) => Ok((path.display().to_string(), text)),
-        Err(error) => Err(cannot(&path, error)),
-    };
-    paths.into_iter().map(text).collect()
-}
-
-async fn apply_all(client: &mut Client, files: &[(String, String)], json: bool) -> Report {
-    let (mut report, mut list) = (Report { text: String::new(), failed: 0 }, Vec::new());
-    for (name, sql) in files {
-        match apply(client, name, sql).await {
-            Ok(watched) => {
-                if watched.is_empty() {
-                    let _ = writeln!(report.text, "{name}: ran, and reported no watched table");
-                }
-                for settings in &watched {
-                    let _ = writeln!(report.text, "{name}: {}", line(settings));
-                }
-                list.push(json!({ "file": name, "watched": watched }));
-            }
-            Err(failure) => {
-                report.failed += 1;
-                eprintln!("tidings: {failure}");
-                list.push(json!({ "file": name, "error": failure.to_string() }));
-            }
+        Command::Check { dir, json } => {
+            let files = files::read(&dir)?;
+            with_client(&postgres, async |client| Box::pin(check::run(client, &dir, &files, json)).await).await
         }
-    }
-    if json {
-        report.text = Value::Array(list).to_string();
-    }
-    report.text.truncate(report.text.trim_end().len());
-    report
-}
-
-/// Runs one file in a transaction. Returns the rows it selected that name a table: the settings in force.
-pub(super) async fn apply(client: &mut Client, name: &str, sql: &str) -> Result<Vec<Map<String, Value>>, Failure> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match attempt(client, sql).await {
-            Ok(watched) => return Ok(watched),
-            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && tries < TRIES => sleep(PAUSE).await,
-            Err(error) => return Err(explain(name, sql, &error)),
+        Command::List { json } => with_client(&postgres, async |client| list::run(client, json).await).await,
+        Command::New { table, dir, force } => {
+            with_client(&postgres, async |client| Box::pin(new::run(client, &table, &dir, force)).await).await
         }
-    }
-}
-
-async fn attempt(client: &mut Client, sql: &str) -> Result<Vec<Map<String, Value>>, tokio_postgres::Error> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(LOCK_TIMEOUT).await?;
-    let answers = transaction.simple_query(sql).await?;
-    transaction.commit().await?;
-    let rows = answers.iter().filter_map(|answer| match answer {
-        SimpleQueryMessage::Row(row) => Some(settings(row)),
-        _ => None,
-    });
-    Ok(rows.filter(|settings| settings.contains_key("table")).collect())
-}
-
-fn settings(row: &SimpleQueryRow) -> Map<String, Value> {
-    let value = |index| row.get(index).map_or(Value::Null, Value::from);
-    row.columns().iter().enumerate().map(|(index, column)| (column.name().to_owned(), value(index))).collect()
-}
-
-/// What is set, in a line; what is as by default, or counted, is left to `select * from tidings.watches`.
-fn line(settings: &Map<String, Value>) -> String {
-    let shown = ["tenant", "columns", "except_columns", "ops", "only_changed", "subject", "type", "audience"];
-    let text = |key: &str| settings.get(key).and_then(Value::as_str);
-    let mut line = format!("watching {}", text("table").unwrap_or_default());
-    for (key, value) in shown.iter().filter_map(|key| Some((key, text(key)?))) {
-        let _ = write!(line, ", {key} {value}");
-    }
-    for (key, usual) in [("notify", "t"), ("strict", "f")] {
-        if text(key).is_some_and(|value| value != usual) {
-            let _ = write!(line, ", {key} {}", if usual == "t" { "off" } else { "on" });
-        }
-    }
-    line
-}
-
-fn explain(name: &str, sql: &str, error: &tokio_postgres::Error) -> Failure {
-    let Some(db) = error.as_db_error() else {
-        return Failure::new(format!("{name}: {error}"));
-    };
-    let place = match db.position() {
-        Some(ErrorPosition::Original(position)) => {
-            let (line, column) = line_and_column(sql, *position as usize);
-            format!("{name}:{line}:{column}")
-        }
-        _ => name.to_owned(),
-    };
-    let failure = Failure::new(format!("{place}: {}", db.message()));
-    match db.hint() {
-        _ if *db.code() == SqlState::LOCK_NOT_AVAILABLE => failure
-            .with_hint("a long transaction holds the table; nothing was changed, run it again when that has ended"),
-        _ if [SqlState::INVALID_SCHEMA_NAME, SqlState::UNDEFINED_FUNCTION].contains(db.code()) => {
-            failure.with_hint("if the function is tidings.watch, run `tidings migrate` first")
-        }
-        Some(hint) => failure.with_hint(hint),
-        None => failure,
-    }
-}
-
-/// PostgreSQL counts characters from 1; editors count lines and columns from 1.
-fn line_and_column(sql: &str, position: usize) -> (usize, usize) {
-    let before: String = sql.chars().take(position.saturating_sub(1)).collect();
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (before.matches('\n').count() + 1, column)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_is_told_as_line_and_column() {
-        assert_eq!(line_and_column("select", 1), (1, 1));
-        assert_eq!(line_and_column("-- é\nselect nonsense", 13), (2, 8));
-        assert_eq!(line_and_column("a", 99), (1, 2));
     }
 }

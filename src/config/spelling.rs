@@ -68,7 +68,7 @@ fn is_secret(known: &[(String, String)], meant: &str) -> bool {
 }
 
 /// The candidate that `word` is probably a misspelling of.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters wrong is still a typing error; more is another word.
     let tolerated = (word.chars().count() / 3).max(1);
     candidates

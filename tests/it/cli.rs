@@ -18,11 +18,11 @@ pub fn tidings(arguments: &[&str]) -> Command {
     command
 }
 
-async fn on(database: &Database, arguments: &[&str]) -> Output {
+pub async fn on(database: &Database, arguments: &[&str]) -> Output {
     tidings(arguments).env("DATABASE_URL", &database.url).env("TIDINGS__AUTH__SECRET", SECRET).output().await.unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap().trim().to_owned()
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Failure;
+use crate::cli::printable;
 use crate::cursor::Cursor;
 
 const GREY: &str = "\x1b[2m";
@@ -106,10 +107,6 @@ fn colour(kind: &str) -> &'static str {
         Some("deleted" | "truncated") => "\x1b[31m",
         _ => "\x1b[36m",
     }
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 
 #[cfg(test)]
