@@ -98,7 +98,7 @@ return (select a.attname from pg_attribute a
 comment on function tidings._name_now(tidings._watch, text) is 'Follows a column that was renamed after its table was watched.';
 
 -- The settings for the table as it is now. What was shown stays shown under its new name; what was kept back stays kept back, under
--- its new name and under its old one. A column that tells who may see an event must be there.
+-- its new name and under its old one, also while there is none of that name. A column that tells who may see an event must be there.
 create function tidings._adapted(w tidings._watch) returns tidings._watch
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -109,8 +109,7 @@ begin
   now.columns := case when w.columns is not null then
     array(select n from unnest(w.columns) with ordinality u (c, i), tidings._name_now(w, c) n where n is not null order by i) end;
   now.except_columns := case when w.except_columns is not null then
-    array(select n from unnest(w.except_columns) c, unnest(array[c, tidings._name_now(w, c)]) n
-           where n = any (tidings._columns(w.relation)) group by n order by n) end;
+    array(select n from unnest(w.except_columns) c, unnest(array[c, tidings._name_now(w, c)]) n where n is not null group by n order by n) end;
   now.only_changed := nullif(array(select n from unnest(w.only_changed) c, tidings._name_now(w, c) n where n is not null), '{}');
   now.subject := nullif(array(select coalesce(n, c) from unnest(w.subject) with ordinality u (c, i), tidings._name_now(w, c) n
                                where left(c, 1) = '=' or n is not null order by i), '{}');
@@ -144,7 +143,7 @@ comment on function tidings._key(regclass) is 'Columns of the primary key in its
 -- The event's subject: the columns or expressions given, or the primary key; several joined with a comma; null without any.
 create function tidings._subject(relation regclass, setting text[]) returns text
 language sql stable set search_path = pg_catalog, pg_temp
-return (select case when count(*) > 0 then 'nullif(concat_ws('','', ' || string_agg(tidings._expression(relation, c), ', ' order by n) || '), '''')' else 'null::text' end
+return (select case when count(*) > 0 then 'nullif(concat_ws('','', ' || string_agg(case when setting is null then format('r.%I', c) else tidings._expression(relation, c) end, ', ' order by n) || '), '''')' else 'null::text' end
           from unnest(coalesce(setting, tidings._key(relation))) with ordinality u (c, n));
 comment on function tidings._subject(regclass, text[]) is 'SQL of an event''s subject.';
 
@@ -164,11 +163,11 @@ declare
   relation text[]  := tidings._columns(w.relation);
   shown    text[]  := tidings._shown(w);
   many     boolean := new_rows = 'tidings_new';
-  -- A child's rows have columns of their own, and show only the parent's.
-  whole    boolean := shown = relation and not exists (select from pg_inherits i join pg_class c on c.oid = i.inhparent
+  -- Then a column that is added later is shown at once. Not where columns were chosen, nor for a child's rows, whose own columns are not shown.
+  whole    boolean := w.columns is null and shown = relation and not exists (select from pg_inherits i join pg_class c on c.oid = i.inhparent
                                                         where i.inhparent = w.relation and c.relkind <> 'p');
   data     text    := case when whole then 'row_to_json(%1$s.whole)' when shown = '{}' then '''{}''::json'
-                           else '(select row_to_json(x) from (select '
+                           else '(select row_to_json(x.*) from (select '
                              || (select string_agg(format('%%1$s.c%s as %s', array_position(relation, c), replace(quote_ident(c), '%', '%%')), ', ') from unnest(shown) c)
                              || ') x)' end;
   one      text    := format('select %s as tenant, %s as audience, %s as subject, r.*::record as whole, %s',
@@ -486,8 +485,9 @@ comment on function tidings._fixed(tidings._watch) is 'SET clauses of a capture 
 create function tidings._altered(w tidings._watch) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 return (w.known_of, w.known, w.name) is distinct from (w.relation::oid, tidings._known(w.relation), w.relation::text)
-  or exists (select from pg_proc p where p.pronamespace = 'tidings'::regnamespace and starts_with(p.proname, w.capture)
-                and not starts_with(p.prosrc, E'\n-- ' || tidings._fixed(w) || E'\n'));
+  -- By their full names, and what they should begin with computed once: bridges ask this of every watch.
+  or exists (select from pg_proc p where p.pronamespace = 'tidings'::regnamespace and p.proname = any (array(select (w.capture || o)::name from unnest(w.ops || array['row']) o))
+                and not starts_with(p.prosrc, (select E'\n-- ' || tidings._fixed(w) || E'\n')));
 comment on function tidings._altered(tidings._watch) is 'Whether a table is no longer as its capture functions know it: columns, their types, its name.';
 
 -- Writes the capture functions of a watch where they differ, as the owner of schema tidings. Takes no lock on the table.

@@ -170,7 +170,7 @@ fn unclaimed(present: &Watch) -> Drift {
         return Drift { fix, ..Drift::new(What::TableDropped, present, None, message) };
     }
     let message = "watched in the database, in no file".to_owned();
-    Drift { fix: Some(present.call()), ..Drift::new(What::InNoFile, present, None, message) }
+    Drift { fix: present.call.clone(), ..Drift::new(What::InNoFile, present, None, message) }
 }
 
 impl Drift {

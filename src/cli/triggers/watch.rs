@@ -1,4 +1,4 @@
-//! One watched table: its settings as values, how two sets of settings differ, and the call that makes them so.
+//! One watched table: its settings as values, how two sets of settings differ, and what would be done to triggers.
 //!
 //! Place: both what a file asks for (the row that `tidings.watch` returned) and what the database has (a row of
 //! `tidings.watches`) become a [`Watch`] here, by the same SQL, so the two can be compared.
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Json;
 
-use super::quote::{array, literal};
+use super::quote::array;
 
 /// A file's rows: an object of texts each, or the text of a whole row.
 const OF_ROWS: &str = r#"
@@ -33,6 +33,7 @@ select (to_jsonb(w) - 'n' || jsonb_build_object(
          'relation', w."table"::oid::bigint,
          'table', coalesce(case when c.oid is not null then format('%I.%I', s.nspname, c.relname) end, k.name, w."table"::text),
          'usual_type', c.relname,
+         'call', case when k.relation is not null then tidings._watch_call(k) end,
          'age_s', extract(epoch from now() - w.last_event_at)::float8,
          'steps', (select coalesce(jsonb_agg(jsonb_build_object(
                             'trigger', coalesce(d.name, a.name),
@@ -82,6 +83,9 @@ pub(super) struct Watch {
     /// The type where none is given.
     #[serde(skip_serializing)]
     usual_type: Option<String>,
+    /// The call that makes it watched as it is; none while it is not.
+    #[serde(skip_serializing)]
+    pub(super) call: Option<String>,
     /// Of the newest event.
     #[serde(skip_serializing)]
     pub(super) age_s: Option<f64>,
@@ -172,19 +176,6 @@ impl Watch {
         self.differences(&usual).into_iter().map(|(name, ours, _)| (name, ours))
     }
 
-    /// The call that makes the table watched like this.
-    pub(super) fn call(&self) -> String {
-        let mut call = format!("select tidings.watch({}, tenant => {}", literal(&self.table), literal(&self.tenant));
-        for (name, setting) in self.unusual() {
-            let value =
-                if let Setting::Flag(flag) = setting { flag.to_string() } else { literal(&setting.to_string()) };
-            // Writing to a String cannot fail.
-            let _ = write!(call, ", {name} => {value}");
-        }
-        call.push_str(");");
-        call
-    }
-
     /// What is set, for people: the tenant, and what is not as usual.
     pub(super) fn summary(&self) -> String {
         let mut text = format!("tenant {}", self.tenant);
@@ -250,15 +241,5 @@ mod tests {
         let keys = watch(r#"{"subject": ["a", "b"]}"#).differences(&watch(r#"{"subject": ["b", "a"]}"#));
         assert_eq!(keys.len(), 1, "the order of a subject's parts is the subject");
         assert_eq!(watch(r#"{"columns": []}"#).differences(&watch("{}")).len(), 1, "nothing is not everything");
-    }
-
-    #[test]
-    fn a_call_says_what_is_not_the_default_and_quotes_it() {
-        assert_eq!(watch("{}").call(), "select tidings.watch('public.t', tenant => 'tenant_id');");
-        let settings = r#"{"table": "public.\"It's\"", "except_columns": ["a b"], "type": "thing", "notify": false, "audience": "=lower('X')"}"#;
-        assert_eq!(
-            watch(settings).call(),
-            r#"select tidings.watch('public."It''s"', tenant => 'tenant_id', except_columns => '{"a b"}', type => 'thing', audience => '=lower(''X'')', notify => false);"#
-        );
     }
 }

@@ -15,7 +15,11 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub async fn server() -> &'static PrivatePostgres {
     SERVER
         .get_or_init(|| async {
-            let server = PrivatePostgres::start(Options::default()).await.unwrap();
+            // What replication and two-phase commit need; PostgreSQL has both switched off.
+            let settings = [("wal_level", "logical"), ("max_prepared_transactions", "10")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec();
+            let server = PrivatePostgres::start(Options { settings, ..Options::default() }).await.unwrap();
             prepare(&server).await;
             server
         })
