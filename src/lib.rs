@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! a row changes                     triggers/*.sql → a capture function    inside the writer's transaction
-//!   → event row + NOTIFY at COMMIT  sql/V2__capture.sql, V4__any_table.sql one call per statement
+//!   → event row + NOTIFY at COMMIT  sql/V2__capture.sql, V5__functions.sql one call per statement
 //!   → the listening connection      listener (session, road)               one per process
 //!   → decode(payload) → Event       decode (plain) → event                 pure, total
 //!   → admitted once                 ledger                                 by notification, catch-up or audit alike

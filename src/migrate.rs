@@ -25,11 +25,15 @@ const SCHEMA: Set = Set {
         ("V1__log", include_str!("../sql/V1__log.sql")),
         ("V2__capture", include_str!("../sql/V2__capture.sql")),
         ("V3__watch", include_str!("../sql/V3__watch.sql")),
-        ("V4__any_table", include_str!("../sql/V4__any_table.sql")),
-        ("V5__retention", include_str!("../sql/V5__retention.sql")),
-        ("V6__doctor", include_str!("../sql/V6__doctor.sql")),
-        ("V7__roles", include_str!("../sql/V7__roles.sql")),
-        ("V8__watched", include_str!("../sql/V8__watched.sql")),
+        ("V4__compile", include_str!("../sql/V4__compile.sql")),
+        ("V5__functions", include_str!("../sql/V5__functions.sql")),
+        ("V6__attach", include_str!("../sql/V6__attach.sql")),
+        ("V7__preview", include_str!("../sql/V7__preview.sql")),
+        ("V8__retention", include_str!("../sql/V8__retention.sql")),
+        ("V9__doctor", include_str!("../sql/V9__doctor.sql")),
+        ("V10__why", include_str!("../sql/V10__why.sql")),
+        ("V11__roles", include_str!("../sql/V11__roles.sql")),
+        ("V12__watched", include_str!("../sql/V12__watched.sql")),
     ],
 };
 
@@ -118,9 +122,7 @@ impl MigrateError {
         let hint = match self {
             Self::Connection(_) => "check database.url: host, port, user, password and database name",
             Self::Closed => "see PostgreSQL's log",
-            Self::Owned(_) => {
-                "leave out --owner, or let its owner run: alter schema … owner to … for the schema and all in it"
-            }
+            Self::Owned(_) => "leave out --owner, or hand it over first: select tidings._give_to('the new owner')",
             Self::Server(_) => "tidings needs PostgreSQL 14 or later",
             Self::Standby => "point database.url at the primary",
             Self::Locked => "look for its session: select * from pg_locks where locktype = 'advisory'",

@@ -2,6 +2,7 @@
 //! that an independent reading of the settings ([`oracle`]) makes of the rows before and after each statement.
 //!
 //! Each case is a seed. A failure prints it with the case's SQL; `RANDOM_WATCHES_SEED=<seed>` makes that case the first one.
+//! Without it the cases are always the same, so that a change that breaks nothing fails nothing; try others with `$RANDOM`.
 //!
 //! Why not shrink: a case is a script of some forty statements, and what fails is the last one shown.
 
@@ -25,8 +26,7 @@ const WORKERS: u64 = 2;
 
 #[tokio::test]
 async fn random_watches_of_random_tables_tell_what_their_settings_say() {
-    let first: u64 = std::env::var("RANDOM_WATCHES_SEED")
-        .map_or_else(|_| rand::random::<u32>().into(), |seed| seed.parse().unwrap());
+    let first: u64 = std::env::var("RANDOM_WATCHES_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
         workers.spawn(async move {

@@ -282,7 +282,7 @@ async fn a_table_is_made_live_with_polling_and_events_by_one_file() {
     let applied = tidings(&["triggers", "apply"]).arg(&folder).env("DATABASE_URL", &db.url).output().await.unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     assert!(
-        applied.status.success() && String::from_utf8_lossy(&applied.stdout).contains("watching cases"),
+        applied.status.success() && String::from_utf8_lossy(&applied.stdout).contains("watching public.cases"),
         "{applied:?}"
     );
 

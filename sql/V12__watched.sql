@@ -81,4 +81,7 @@ begin
 end $$;
 comment on function tidings._watched(text, text, text, text[]) is 'Latest rows of a watched table by key, with the cursor of their snapshot.';
 
+comment on schema tidings is
+  'tidings: committed changes for subscribers. Public: watch, unwatch, pause, resume, preview, emit, cursor, doctor, why, grant_service, uninstall; views watches, events, listeners, log. Names with _ are private.';
+
 revoke all on all functions in schema tidings from public;
