@@ -34,6 +34,7 @@ const SCHEMA: Set = Set {
         ("V10__why", include_str!("../sql/V10__why.sql")),
         ("V11__roles", include_str!("../sql/V11__roles.sql")),
         ("V12__watched", include_str!("../sql/V12__watched.sql")),
+        ("V13__cursor", include_str!("../sql/V13__cursor.sql")),
     ],
 };
 

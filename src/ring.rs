@@ -155,15 +155,16 @@ impl Ring {
         }
     }
 
-    /// Notes that everything the stamp saw has been pushed.
+    /// Notes that everything the stamp saw has been pushed. What was pushed meanwhile, while the log was asked whether that
+    /// is so, comes after it: whoever had it shall not be sent it again.
     pub fn mark(&self, stamp: &Arc<Stamp>) {
         let mut inner = self.write_inner();
-        let head = inner.head();
-        inner.marks.retain(|(_, at)| *at != head);
+        let at = inner.behind(stamp);
+        inner.marks.retain(|(_, other)| *other != at);
         if inner.marks.len() >= MARKS_MAX {
             inner.marks.pop_front();
         }
-        inner.marks.push_back((stamp.clone(), head));
+        inner.marks.push_back((stamp.clone(), at));
     }
 
     /// Forgets everything, so that every subscriber asks the log where it stands.
@@ -310,6 +311,15 @@ impl Inner {
             }
             self.evicted.push_back((at, key));
         }
+    }
+
+    /// The position behind the newest event that the stamp saw, as far as events are remembered.
+    fn behind(&self, stamp: &Stamp) -> u64 {
+        let position = |(i, event): (usize, &Arc<Event>)| Some((self.start + i as u64, event.key()?));
+        let held = self.events.iter().enumerate().filter_map(position);
+        let logged = self.evicted.iter().copied().chain(held);
+        let unseen = logged.rev().take_while(|(_, key)| stamp.base.unseen(key.xid, key.eid));
+        unseen.last().map_or(self.head(), |(at, _)| at)
     }
 
     /// The newest event of the log from one position to before another.

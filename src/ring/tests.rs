@@ -50,6 +50,19 @@ fn a_cursor_is_of_the_newest_event_of_the_log_or_of_the_checkpoint_behind_it() {
 }
 
 #[test]
+fn a_checkpoint_stands_before_what_came_while_it_was_audited() {
+    let ring = ring(100);
+    ring.push(logged(10));
+    ring.push(live(1));
+    ring.push(logged(11));
+    ring.push(live(2));
+    ring.mark(&checkpoint(11));
+    assert_eq!(ring.cursor_at(ring.head()), Some(Cursor::Event(key(11))), "not the checkpoint, which would repeat it");
+    ring.mark(&checkpoint(12));
+    assert_eq!(ring.cursor_at(ring.head()), Some(Cursor::Snapshot((*checkpoint(12)).clone())));
+}
+
+#[test]
 fn a_cursor_does_not_go_back_when_events_of_plain_channels_have_pushed_the_log_out() {
     let ring = ring(4);
     ring.push(logged(10));

@@ -74,6 +74,9 @@ async fn forget(db: &Database) {
         })
         .await;
     }
+    // A transaction this old that was open when a cursor was taken, and is not any more, would have to be taken for removed.
+    let outlived = "select (pg_snapshot_xmin(pg_current_snapshot()) > xid)::text from tidings._pruned";
+    eventually("no transaction is as old as what was removed", || async { db.text(outlived).await == "true" }).await;
 }
 
 #[tokio::test]

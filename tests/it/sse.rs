@@ -6,6 +6,7 @@ use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use reqwest::Response;
 use serde_json::{Value, json};
+use tidings::private_postgres::{Options, PrivatePostgres};
 use tokio::task::JoinSet;
 
 use crate::support::{Answer, Bridge, Database, Sse, Ws, events_of, get_page, member};
@@ -264,6 +265,26 @@ async fn a_list_taken_while_writers_hold_transactions_open_sees_each_change_once
     let last = list(&db.client).await.1;
     let mut sse = Sse::open(&bridge, &member("acme"), "acme", &format!("?after={cursor}")).await;
     assert_eq!(apply(before, &sse.until_sentinel().await, "sse"), last);
+}
+
+#[tokio::test]
+async fn a_cursor_taken_inside_a_transaction_does_not_count_as_seen_what_is_open_beside_it() {
+    // A server of its own: whatever ends elsewhere meanwhile would give the snapshot a higher end, and hide the case.
+    let server = PrivatePostgres::start(Options::default()).await.unwrap();
+    let db = Database::fresh_on(&server).await;
+    db.run("create table t (id int primary key, tenant text); select tidings.watch('t', tenant => 'tenant')").await;
+    let other = db.connect().await;
+    other.batch_execute("begin; insert into t values (1, 'acme')").await.unwrap();
+    db.run("begin; insert into t values (2, 'acme')").await;
+    let cursor = db.text("select tidings.cursor()").await;
+    db.run("commit").await;
+    other.batch_execute("commit").await.unwrap();
+    let bridge = Bridge::start(&db).await;
+    let page = get_page(&bridge, &member("acme"), "acme", &format!("?after={cursor}")).await;
+    assert_eq!(events_of(&page.events), [("t.inserted".into(), "1".into())]);
+    bridge.stop().await;
+    drop(db);
+    server.stop().await.unwrap();
 }
 
 #[tokio::test]
