@@ -212,7 +212,8 @@ language sql stable set search_path = pg_catalog, pg_temp
 return (select '/' || n.nspname || '/' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation);
 comment on function tidings._origin(regclass) is 'An event''s source: /schema/table.';
 
--- Writes a large statement in one piece. The arguments name what holds relation, snapshot, transaction and partition.
+-- Writes a large statement in one piece. The arguments name what holds relation, snapshot, transaction and partition. The rows are
+-- gone through once more to count those without a tenant, if there is any.
 create function tidings._bulk_sql(w tidings._watch, op text, "into" text, relation text, seen text, mine text, slot text) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 return format($q$
@@ -227,10 +228,12 @@ return format($q$
         returning eid
       ), missed as (
         insert into tidings._missed (relation, op, reason, rows)
-        select %4$s, %3$L, 'null_tenant', count(*) from (%1$s) s where s.tenant is null having count(*) > 0
+        select %4$s, %3$L, 'null_tenant', count(*) from (%1$s) s
+         where s.tenant is null and exists (select from %9$s r where %10$s is null) having count(*) > 0
       )
       select min(eid) as first, max(eid) as last %8$s from rows$q$,
-  tidings._source(w, op), tidings._origin(w.relation), op, relation, seen, mine, slot, "into");
+  tidings._source(w, op), tidings._origin(w.relation), op, relation, seen, mine, slot, "into",
+  case op when 'delete' then 'tidings_old' else 'tidings_new' end, tidings._expression(w.relation, w.tenant));
 comment on function tidings._bulk_sql(tidings._watch, text, text, text, text, text, text) is 'SQL that logs all changes of a large statement.';
 
 revoke all on all functions in schema tidings from public;
