@@ -27,7 +27,8 @@ begin atomic
       (1, '',                   quote_literal(coalesce(c.oid::regclass::text, w.name))),
       (2, 'tenant => ',         quote_literal(w.tenant)),
       (3, 'columns => ',        quote_literal(w.columns)),
-      (4, 'except_columns => ', quote_literal(w.except_columns)),
+      (4, 'except_columns => ', quote_literal(case when c.oid is null then w.except_columns else
+        nullif(array(select e from unnest(w.except_columns) e where e = any (tidings._columns(c.oid))), '{}') end)),   -- kept back though gone
       (5, 'ops => ',            case when w.ops <> '{insert,update,delete}' then quote_literal(w.ops) end),
       (6, 'only_changed => ',   quote_literal(w.only_changed)),
       (7, 'subject => ',        quote_literal(w.subject)),

@@ -20,6 +20,7 @@ use crate::config::{Config, Loaded, Source, nearest};
 pub mod bench;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod emit;
 pub mod failure;
 pub mod migrate;
@@ -74,6 +75,8 @@ enum Command {
     Emit(emit::Args),
     /// Print a token signed with auth.secret
     Token(token::Args),
+    /// Say what is wrong and what mends it, or what became of one row's event
+    Doctor(doctor::Args),
     /// Check or show the settings in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -116,6 +119,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Tail(args) => Box::pin(tail::run(args, &loaded.config)).await,
         Command::Emit(args) => emit::run(args, &loaded.config).await,
         Command::Token(args) => token::run(&args, &loaded.config),
+        Command::Doctor(args) => doctor::run(args, &loaded).await,
         Command::Config(ConfigCommand::Check) => say(config::check(&loaded)),
         Command::Config(ConfigCommand::Show { json }) => say(&config::show(&loaded, json)),
         Command::Bench(args) => Ok(bench::run(args).await?),

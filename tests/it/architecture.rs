@@ -55,6 +55,17 @@ fn only_http_and_app_api_know_warp() {
 }
 
 #[test]
+fn no_file_is_left_out() {
+    for folder in ["src", "tests/it"] {
+        let all = files(folder, ".rs");
+        let named = |stem: &str| all.iter().any(|(_, content)| content.contains(&format!("mod {stem};")));
+        let stems = all.iter().map(|(name, _)| Path::new(name).file_stem().unwrap().to_str().unwrap());
+        let out: Vec<&str> = stems.filter(|stem| !["main", "lib", "mod"].contains(stem) && !named(stem)).collect();
+        assert_eq!(out, [""; 0], "in {folder}: the compiler does not see them");
+    }
+}
+
+#[test]
 fn only_the_listener_listens() {
     assert_eq!(elsewhere("tidings._listen()", &["src/listener/"]), [""; 0]);
 }
