@@ -16,7 +16,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::{AuthConfigError, KeysError, Verifier, VerifierConfig};
 use crate::config::{self, Config};
-use crate::decode::plain::Channel;
 use crate::http::connections::{ConnectionLimits, Connections};
 use crate::http::serve::{self, SocketSettings};
 use crate::http::{self, State};
@@ -147,16 +146,11 @@ pub fn router(config: &Config) -> Arc<Router> {
     Arc::new(Router::new(bounds, config.ring.idle_after))
 }
 
-fn channel(channel: &config::Channel) -> Channel {
-    let config::Channel { name, tenant, kind, subject, audience } = channel.clone();
-    Channel { name, tenant, kind, subject, audience }
-}
-
 /// A listener that feeds `router`.
 pub fn listener(config: &Config, log: Log, router: Arc<Router>, metrics: Arc<Metrics>) -> Result<Listener, StartError> {
     let config::Listener { checkpoint_every, checkpoint_timeout, connect_timeout, backoff_min, backoff_max } =
         config.listener.clone();
-    let channels = config.channel.iter().map(channel).map(Arc::new).collect();
+    let channels = config.channel.iter().cloned().map(Arc::new).collect();
     let settings =
         Settings { checkpoint_every, checkpoint_timeout, connect_timeout, backoff_min, backoff_max, channels };
     let bridge = format!("{:016x}", rand::random::<u64>());

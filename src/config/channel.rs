@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
+pub use crate::decode::plain::Channel;
+
 use super::{
     error::Refusal,
     spelling::nearest,
@@ -16,21 +18,6 @@ use super::{
 /// The name of the list, which is also the name of its setting.
 pub(super) const LIST: &str = "channel";
 const KEYS: [&str; 5] = ["name", "tenant", "type", "subject", "audience"];
-
-/// A channel on which triggers that are not ours `pg_notify`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Channel {
-    /// As `pg_notify` names it: 1 to 63 bytes.
-    pub name: String,
-    /// Dotted path of the tenant in the payload, or `=acme`: all is of the tenant acme.
-    pub tenant: String,
-    /// Type of the events.
-    pub kind: String,
-    /// Dotted path of the subject.
-    pub subject: Option<String>,
-    /// Dotted path of the one user that an event is for.
-    pub audience: Option<String>,
-}
 
 /// What is wrong with which key of which channel, counted from 0; no key: with the channel itself.
 pub(super) struct Objection {

@@ -10,6 +10,7 @@ mod bad_input;
 mod capture;
 mod channels;
 mod cli;
+mod column_types;
 mod connections;
 mod dba;
 mod delivery;
@@ -39,7 +40,7 @@ mod tokens;
 mod triggers_check;
 mod triggers_cli;
 mod triggers_new;
-mod types;
+
 mod upgrade;
 mod watch;
 mod watched;
