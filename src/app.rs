@@ -111,7 +111,8 @@ pub fn pool(config: &Config) -> Result<Pool, StartError> {
     let mut postgres = postgres_config(config)?;
     // Reads of the log are short: compiling them, or starting workers for them, costs more than it saves. And an index gives
     // pages in order; without statistics the planner would rather sort everything unseen for each.
-    let fixed = "-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0 -c enable_sort=off";
+    // The last keeps the rows of walled tables out of sight until a request says whose it is.
+    let fixed = "-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0 -c enable_sort=off -c tidings.tenant=";
     let limit = format!("-c statement_timeout={} {fixed}", config.database.statement_timeout.as_millis());
     let options = postgres.get_options().map_or_else(|| limit.clone(), |options| format!("{options} {limit}"));
     postgres.options(options);
@@ -219,7 +220,7 @@ impl App {
             let kill = kill.clone();
             async move { verifier.keep_fresh(kill).await }
         });
-        let routes = http::routes(state.clone());
+        let routes = http::filter(state.clone());
         let origins = state.settings.origins.clone();
         tasks.spawn(serve::accept(socket, routes, origins, sockets, tasks.clone(), stop.clone(), kill.clone()));
 

@@ -91,10 +91,37 @@ enum Control {
     Checkpoint { bridge: String, token: i64, cursor: String },
 }
 
-/// Reads one payload.
-pub fn decode(payload: &str) -> Result<Payload, DecodeError> {
+/// An event that is not kept: what has an identity in [`Wire`] is missing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LiveWire<'a> {
+    #[serde(borrow)]
+    live: Live<'a>,
+}
+
+#[derive(Deserialize)]
+struct Live<'a> {
+    at: i64,
+    #[serde(borrow)]
+    tenant: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    audience: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow, rename = "type")]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    source: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    subject: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Reads one payload. An event that is in no log is the `number`-th of this process.
+pub fn decode(payload: &str, number: u64) -> Result<Payload, DecodeError> {
     if payload.starts_with("{\"ref\"") || payload.starts_with("{\"checkpoint\"") {
         return decode_control(payload);
+    } else if payload.starts_with("{\"live\"") {
+        return decode_live(payload, number);
     }
     let wire: Wire<'_> = serde_json::from_str(payload).map_err(|e| DecodeError::Shape(e.column()))?;
     let nonce = u32::from_str_radix(&wire.nonce, 16).map_err(|_| DecodeError::Field("nonce"))?;
@@ -112,6 +139,24 @@ pub fn decode(payload: &str) -> Result<Payload, DecodeError> {
         subject: wire.subject.as_deref(),
         changed: wire.changed.as_deref(),
         data: wire.data,
+    }))))
+}
+
+fn decode_live(payload: &str, number: u64) -> Result<Payload, DecodeError> {
+    let LiveWire { live } = serde_json::from_str(payload).map_err(|e| DecodeError::Shape(e.column()))?;
+    if live.tenant.is_empty() || live.kind.is_empty() {
+        return Err(DecodeError::Field("tenant or type"));
+    }
+    Ok(Payload::Event(Arc::new(Event::new(Parts {
+        identity: Identity::Live(number),
+        at_us: live.at,
+        tenant: TenantId::trusted(&live.tenant),
+        audience: live.audience.as_deref(),
+        kind: &live.kind,
+        source: &live.source,
+        subject: live.subject.as_deref(),
+        changed: None,
+        data: live.data,
     }))))
 }
 
@@ -171,27 +216,33 @@ mod tests {
 
     #[test]
     fn every_documented_shape_is_understood() {
-        let Ok(Payload::Event(event)) = decode(&shape("event")) else { panic!("event") };
+        let Ok(Payload::Event(event)) = decode(&shape("event"), 1) else { panic!("event") };
         assert_eq!(event.key().unwrap().to_string(), "18342-7312-9f3a2c1b");
         assert_eq!((event.tenant.as_str(), &*event.kind), ("acme", "documents.updated"));
         assert_eq!(event.base().unwrap().snapshot, Snapshot { xmax: 7312, xip: [7305, 7309].into() });
         assert!(matches!(
-            decode(&shape("reference")),
+            decode(&shape("reference"), 1),
             Ok(Payload::Reference(Reference { xid: 7313, first: 18343, last: 118342 }))
         ));
-        assert!(matches!(decode(&shape("checkpoint")), Ok(Payload::Checkpoint(Checkpoint { token: 41, .. }))));
+        assert!(matches!(decode(&shape("checkpoint"), 1), Ok(Payload::Checkpoint(Checkpoint { token: 41, .. }))));
+        let Ok(Payload::Event(live)) = decode(&shape("live"), 7) else { panic!("live") };
+        assert_eq!((live.key(), live.number(), &*live.kind), (None, 7 | 1 << 63, "chat.delta"));
+        assert_eq!(
+            (live.tenant.as_str(), live.audience.as_deref(), live.subject.as_deref()),
+            ("acme", Some("ann"), Some("chs_1"))
+        );
     }
 
     #[test]
     fn a_refused_payload_is_not_quoted_in_the_error() {
-        let error = decode(r#"{"secret":"s3cr3t"}"#).unwrap_err().to_string();
+        let error = decode(r#"{"secret":"s3cr3t"}"#, 1).unwrap_err().to_string();
         assert!(!error.contains("s3cr3t"), "{error}");
     }
 
     proptest! {
         #[test]
         fn any_text_decodes_or_is_refused(text in "\\PC{0,200}") {
-            let _ = decode(&text);
+            let _ = decode(&text, 1);
         }
 
         #[test]
@@ -199,7 +250,7 @@ mod tests {
             let mut text: Vec<char> = shape("event").chars().collect();
             let at = at.min(text.len());
             text.splice(at..(at + 2).min(text.len()), with.chars());
-            let _ = decode(&text.into_iter().collect::<String>());
+            let _ = decode(&text.into_iter().collect::<String>(), 1);
         }
     }
 }

@@ -40,7 +40,7 @@ impl TenantId {
 pub enum Identity {
     /// It is in the log: number, transaction and nonce, and what its capture saw, the heart of resuming after it.
     Logged(Key, Snapshot),
-    /// It was heard on a plain channel and is kept nowhere: the how-manieth of this process.
+    /// It is kept nowhere, as what is heard on plain channels and partial answers: the how-manieth of this process.
     Live(u64),
 }
 

@@ -39,6 +39,7 @@ pub mod ring;
 pub mod router;
 
 pub mod filter;
+pub mod reading;
 pub mod replay;
 pub mod subscriber;
 

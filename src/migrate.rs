@@ -35,6 +35,7 @@ const SCHEMA: Set = Set {
         ("V11__roles", include_str!("../sql/V11__roles.sql")),
         ("V12__watched", include_str!("../sql/V12__watched.sql")),
         ("V13__cursor", include_str!("../sql/V13__cursor.sql")),
+        ("V14__live", include_str!("../sql/V14__live.sql")),
     ],
 };
 
@@ -45,6 +46,7 @@ const APP: Set = Set {
     files: &[
         ("V1__tables", include_str!("../sql/app/V1__tables.sql")),
         ("V2__functions", include_str!("../sql/app/V2__functions.sql")),
+        ("V3__walls", include_str!("../sql/app/V3__walls.sql")),
     ],
 };
 
@@ -236,6 +238,10 @@ async fn apply_all(client: &mut Client, wishes: &Wishes) -> Result<Vec<String>, 
     client.batch_execute("reset role").await.map_err(failed("the role cannot be given back"))?;
     if wishes.app {
         applied.extend(apply(client, &APP).await?);
+        if let Some(service) = &wishes.service {
+            let granted = client.execute("select tidings_app.grant_service($1::text::name)", &[service]).await;
+            granted.map_err(failed("the service role cannot be granted its rights on the application"))?;
+        }
     }
     Ok(applied)
 }

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::cursor::{Key, Stamp};
 use crate::event::{Event, TenantId};
 use crate::replay::Scope;
@@ -26,6 +28,8 @@ pub struct Router {
     /// Rings that have something new and were not woken yet. Written by the listener's task only.
     touched: Mutex<Vec<Arc<Ring>>>,
     history: RwLock<History>,
+    /// Rung after each burst, for those who read the log and want to know when.
+    bell: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +49,7 @@ impl Router {
             every: Arc::new(Ring::new(bounds, u64::MAX, None)),
             touched: Mutex::default(),
             history: RwLock::default(),
+            bell: watch::Sender::default(),
         }
     }
 
@@ -85,7 +90,13 @@ impl Router {
         if !touched.is_empty() {
             touched.iter().for_each(|ring| ring.wake());
             self.every.wake();
+            self.bell.send_replace(());
         }
+    }
+
+    /// Changes whenever something was dispatched.
+    pub fn bell(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
     }
 
     /// Everything that the stamp saw has been dispatched. Frees rings that nobody needs.

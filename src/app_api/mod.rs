@@ -1,5 +1,14 @@
 //! The application's own resources, reached only through SQL functions in schema `tidings_app`, so that a DBA whose
-//! tables look different replaces those functions and touches no Rust.
+//! tables look different replaces those functions and touches no Rust. What the functions take and return stands in
+//! `docs/application.md`.
 
-pub mod documents;
-pub mod watched;
+mod application;
+mod documents;
+mod watched;
+
+use crate::http::route::Route;
+
+/// All routes below `/v1/tenants/{tenant}` that are about the application's tables.
+pub fn routes() -> Vec<Route> {
+    [documents::routes(), watched::routes()].into_iter().flatten().collect()
+}

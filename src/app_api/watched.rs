@@ -3,28 +3,36 @@
 //! Invariant: shows what an event would show, to the same people (`polling_shows_what_events_show_and_to_the_same_people`). SQL
 //! keeps tenants and audiences apart; the token's `events` globs are kept here.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use warp::http::StatusCode;
+use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
 use crate::auth::Principal;
-use crate::http::call::{is_key, is_name};
+use crate::event::TenantId;
+use crate::http::State;
+use crate::http::call::{is_key, is_name, key};
 use crate::http::problem::Problem;
+use crate::http::route::{Request, Route, route};
 use crate::http::status::json as answer;
-use crate::http::{State, credential};
 
 /// Of one request.
 const KEYS_MAX: usize = 100;
 
+/// Below `/v1/tenants/{tenant}`.
+pub fn routes() -> Vec<Route> {
+    vec![
+        route(Method::GET, "/v1/tenants/{tenant}/watched/{table}/{key}", one),
+        route(Method::GET, "/v1/tenants/{tenant}/watched/{table}", several),
+    ]
+}
+
 /// `GET watched/{table}/{key}`.
-pub async fn one(
-    state: &State,
-    principal: &Principal,
-    tenant: &str,
-    table: &str,
-    key: String,
-) -> Result<Response, Problem> {
-    let mut found = read(state, principal, tenant, table, &[key]).await?;
+async fn one(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
+    let (principal, tenant) = request.enter(&state).await?;
+    let (table, key) = (request.segment(1)?, key(request.raw(2))?);
+    let mut found = read(&state, &principal, &tenant, &table, &[key]).await?;
     match found["rows"].get_mut(0).map(Value::take) {
         Some(row) => {
             let body = json!({"table": table, "key": row["key"], "data": row["data"], "cursor": found["cursor"]});
@@ -35,18 +43,14 @@ pub async fn one(
 }
 
 /// `GET watched/{table}?keys=a,b`; a key that holds commas is asked for by its own address.
-pub async fn several(
-    state: &State,
-    principal: &Principal,
-    tenant: &str,
-    table: &str,
-    keys: Option<&str>,
-) -> Result<Response, Problem> {
+async fn several(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
+    let (principal, tenant) = request.enter(&state).await?;
+    let (table, keys) = (request.segment(1)?, request.call.query("keys"));
     let keys: Vec<String> = keys.unwrap_or_default().split(',').filter(|k| !k.is_empty()).map(str::to_owned).collect();
     if keys.is_empty() || keys.len() > KEYS_MAX || !keys.iter().all(|key| is_key(key)) {
         return Err(Problem::field("keys", format!("keys must be 1 to {KEYS_MAX} keys, separated by commas")));
     }
-    let found = read(state, principal, tenant, table, &keys).await?;
+    let found = read(&state, &principal, &tenant, &table, &keys).await?;
     let body = json!({"table": table, "rows": found["rows"], "cursor": found["cursor"]});
     Ok(answer(StatusCode::OK, &body))
 }
@@ -54,17 +58,18 @@ pub async fn several(
 async fn read(
     state: &State,
     principal: &Principal,
-    tenant: &str,
+    tenant: &TenantId,
     table: &str,
     keys: &[String],
 ) -> Result<Value, Problem> {
-    let tenant = credential::enter(principal, tenant)?;
     if !is_name(table) {
         return Err(no_table());
     }
     let sub = (!principal.is_admin_of(tenant.as_str())).then_some(&principal.sub);
     let client = state.log.pool().get().await?;
-    let statement = client.prepare_cached("select tidings._watched($1, $2, $3, $4)::text").await?;
+    // The tables of the reference application show a bridge the rows of one tenant only.
+    let read = "select tidings._watched($1, $2, $3, $4)::text from set_config('tidings.tenant', $1::text, true)";
+    let statement = client.prepare_cached(read).await?;
     let found = client
         .query_one(&statement, &[&tenant.as_str(), &sub, &table, &keys])
         .await

@@ -34,7 +34,8 @@ const DATABASE: &str = "demo";
 /// The person in front of the demo has pressed ctrl-c and waits: clients are told to leave within this.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// What is watched, in the order of the folder.
-const WATCHED: [(&str, &str); 3] = [
+const WATCHED: [(&str, &str); 4] = [
+    ("triggers/chat_messages.sql", include_str!("../../triggers/chat_messages.sql")),
     ("triggers/chat_sessions.sql", include_str!("../../triggers/chat_sessions.sql")),
     ("triggers/documents.sql", include_str!("../../triggers/documents.sql")),
     ("triggers/notifications.sql", include_str!("../../triggers/notifications.sql")),

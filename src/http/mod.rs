@@ -10,6 +10,7 @@ mod page;
 mod pages;
 pub mod problem;
 pub mod publish;
+pub mod route;
 pub mod serve;
 mod sse;
 pub mod status;
@@ -18,29 +19,27 @@ mod ws_session;
 mod ws_wire;
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
-use warp::{Filter, Rejection};
 
 use crate::app_api;
-use crate::auth::{Verifier, VerifierConfig};
+use crate::auth::{Principal, Verifier, VerifierConfig};
 use crate::listener::Health;
 use crate::metrics::Metrics;
 use crate::replay::Log;
 use crate::router::Router;
-use call::{Call, Representation, call, segment};
+use call::{Call, Representation};
 use connections::Connections;
 use problem::Problem;
+use route::{Request, Route, route};
 
 /// What requests are answered from.
 pub struct State {
@@ -101,202 +100,117 @@ impl State {
 }
 
 /// All routes.
-pub fn routes(state: Arc<State>) -> BoxedFilter<(Response,)> {
-    let with = {
-        let state = state.clone();
-        warp::any().map(move || state.clone()).and(call()).boxed()
-    };
-    let events = warp::path!("v1" / "tenants" / String / "events").and(with.clone()).boxed();
-    // Each route is boxed: the type of all together would take the compiler minutes.
-    let all = [
-        events.clone().and(warp::get()).then(|tenant, state, call| answer(read(state, call, Some(tenant)))).boxed(),
-        events
-            .and(warp::post())
-            .and(body())
-            .then(|tenant, state, call, body| answer(publish(state, call, tenant, body)))
-            .boxed(),
-        warp::path!("v1" / "ws")
-            .and(warp::get())
-            .and(with.clone())
-            .and(warp::ext::optional())
-            .then(|state, call, on| answer(async move { ws::upgrade(&state, call, on).await }))
-            .boxed(),
-        warp::path!("v1" / "events")
-            .and(warp::get())
-            .and(with.clone())
-            .then(|state, call| answer(read(state, call, None)))
-            .boxed(),
-        warp::path!("v1" / "tickets")
-            .and(warp::post())
-            .and(with.clone())
-            .then(|state, call| answer(ticket(state, call)))
-            .boxed(),
-        warp::path!("v1" / "connections" / String)
-            .and(warp::patch())
-            .and(with.clone())
-            .and(body())
-            .then(|id, state, call, body| answer(change_connection(state, call, id, body)))
-            .boxed(),
-        warp::path!("v1" / "connections" / String)
-            .and(warp::delete())
-            .and(with.clone())
-            .then(|id, state, call| answer(end_connection(state, call, id)))
-            .boxed(),
-        warp::path!("v1" / "tenants" / String / "documents")
-            .and(warp::post())
-            .and(with.clone())
-            .and(body())
-            .then(|tenant, state, call, body| answer(create_document(state, call, tenant, body)))
-            .boxed(),
-        warp::path!("v1" / "tenants" / String / "watched" / String / String)
-            .and(warp::get())
-            .and(with.clone())
-            .then(|tenant, table, key, state, call| answer(watched(state, call, [tenant, table], Some(key))))
-            .boxed(),
-        warp::path!("v1" / "tenants" / String / "watched" / String)
-            .and(warp::get())
-            .and(with.clone())
-            .then(|tenant, table, state, call| answer(watched(state, call, [tenant, table], None)))
-            .boxed(),
-        warp::path!("v1" / "status")
-            .and(warp::get())
-            .and(with.clone())
-            .then(|state, call| answer(about(state, call, About::Status)))
-            .boxed(),
-        warp::path!("v1" / "session")
-            .and(warp::get())
-            .and(with.clone())
-            .then(|state, call| answer(about(state, call, About::Session)))
-            .boxed(),
-        warp::path!("v1" / "stats")
-            .and(warp::get())
-            .and(with.clone())
-            .then(|state, call| answer(about(state, call, About::Stats)))
-            .boxed(),
-        warp::path!("livez")
-            .and(warp::get())
-            .map(|| status::json(StatusCode::OK, &serde_json::json!({"live": true})))
-            .boxed(),
-        warp::path!("readyz")
-            .and(warp::get())
-            .and(with.clone())
-            .then(|state: Arc<State>, _| answer(async move { status::ready(&state) }))
-            .boxed(),
-        warp::path!("metrics")
-            .and(warp::get())
-            .and(with.clone())
-            .map(|state: Arc<State>, _| status::metrics(&state))
-            .boxed(),
-        warp::path::end()
-            .and(warp::get())
-            .and(with)
-            .then(|state, call| answer(async move { pages::index(&state, &call).await }))
-            .boxed(),
+pub fn routes() -> Vec<Route> {
+    let mut all = vec![
+        route(Method::GET, "/v1/tenants/{tenant}/events", read_tenant),
+        route(Method::POST, "/v1/tenants/{tenant}/events", publish),
+        route(Method::GET, "/v1/events", read_all),
+        route(Method::GET, "/v1/ws", upgrade),
+        route(Method::POST, "/v1/tickets", ticket),
+        route(Method::PATCH, "/v1/connections/{connection}", change_connection),
+        route(Method::DELETE, "/v1/connections/{connection}", end_connection),
+        route(Method::GET, "/v1/status", about),
+        route(Method::GET, "/v1/session", session),
+        route(Method::GET, "/v1/stats", stats),
+        route(Method::GET, "/livez", live),
+        route(Method::GET, "/readyz", ready),
+        route(Method::GET, "/metrics", metrics),
+        route(Method::GET, "/", page),
     ];
-    let nothing = warp::any().and_then(|| async { Err::<Response, _>(warp::reject::not_found()) }).boxed();
-    let routes = all.into_iter().fold(nothing, |others, route| others.or(route).unify().boxed());
-    routes.recover(refuse).map(Reply::into_response).boxed()
+    all.extend(app_api::routes());
+    all
 }
 
-type Body = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
-
-fn body() -> BoxedFilter<(Body,)> {
-    let whole = |piece: Result<_, warp::Error>| {
-        piece.map(|mut buf| {
-            let size = Buf::remaining(&buf);
-            Buf::copy_to_bytes(&mut buf, size)
-        })
-    };
-    warp::body::stream().map(move |stream| -> Body { Box::pin(StreamExt::map(stream, whole)) }).boxed()
+/// Answers every request.
+pub fn filter(state: Arc<State>) -> BoxedFilter<(Response,)> {
+    let unknown = |_| async { Ok::<_, Infallible>(Problem::not_found().response()) };
+    route::filter(routes(), state).recover(unknown).unify().boxed()
 }
 
-async fn read(state: Arc<State>, call: Call, tenant: Option<String>) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::GET).await?;
-    let tenant = tenant.as_deref().map(segment).transpose()?;
+async fn read_tenant(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    let principal = request.principal(&state).await?;
+    read(&state, &request.call, &principal, Some(&request.segment(0)?)).await
+}
+
+async fn read_all(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    let principal = request.principal(&state).await?;
+    read(&state, &request.call, &principal, None).await
+}
+
+async fn read(
+    state: &Arc<State>,
+    call: &Call,
+    principal: &Principal,
+    tenant: Option<&str>,
+) -> Result<Response, Problem> {
     if state.drain.is_cancelled() {
         return Err(Problem::draining());
     }
     match call.wants()? {
-        Representation::Stream => sse::stream(&state, &call, &principal, tenant.as_deref()).await,
-        Representation::Page => page::page(&state, &call, &principal, tenant.as_deref()).await,
+        Representation::Stream => sse::stream(state, call, principal, tenant).await,
+        Representation::Page => page::page(state, call, principal, tenant).await,
     }
 }
 
-async fn publish(state: Arc<State>, call: Call, tenant: String, body: Body) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::POST).await?;
-    let body = publish::body(&state, &call, body).await?;
-    publish::publish(&state, &call, &principal, &segment(&tenant)?, &body).await
+async fn publish(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
+    let principal = request.principal(&state).await?;
+    let body = request.bytes(&state).await?;
+    publish::publish(&state, &request.call, &principal, &request.segment(0)?, &body).await
 }
 
-async fn create_document(state: Arc<State>, call: Call, tenant: String, body: Body) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::POST).await?;
-    let body = publish::body(&state, &call, body).await?;
-    app_api::documents::create(&state, &principal, &segment(&tenant)?, &body).await
+async fn upgrade(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    ws::upgrade(&state, request.call, request.upgrade).await
 }
 
-async fn watched(
-    state: Arc<State>,
-    call: Call,
-    [tenant, table]: [String; 2],
-    key: Option<String>,
-) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::GET).await?;
-    let (tenant, table) = (segment(&tenant)?, segment(&table)?);
-    match key {
-        Some(key) => app_api::watched::one(&state, &principal, &tenant, &table, call::key(&key)?).await,
-        None => app_api::watched::several(&state, &principal, &tenant, &table, call.query("keys")).await,
-    }
-}
-
-async fn ticket(state: Arc<State>, call: Call) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::POST).await?;
+async fn ticket(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    let principal = request.principal(&state).await?;
     let ticket = credential::issue(&state, &principal).await?;
     let body = serde_json::json!({"ticket": ticket, "expires_in": credential::TICKET_S});
     Ok(status::json(StatusCode::CREATED, &body))
 }
 
-async fn change_connection(state: Arc<State>, call: Call, id: String, body: Body) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::PATCH).await?;
-    let change = publish::parse(&publish::body(&state, &call, body).await?)?;
-    let types = state.connections.change(&id, &principal, &change)?;
+async fn change_connection(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
+    let principal = request.principal(&state).await?;
+    let change = request.json(&state).await?;
+    let types = state.connections.change(request.raw(0), &principal, &change)?;
     Ok(status::json(StatusCode::OK, &serde_json::json!({"types": types.iter().collect::<Vec<_>>()})))
 }
 
-async fn end_connection(state: Arc<State>, call: Call, id: String) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::DELETE).await?;
+async fn end_connection(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    let principal = request.principal(&state).await?;
     if !principal.is_admin() {
         return Err(Problem::forbidden("ending connections is for admins"));
     }
-    state.connections.end(&id, |tenants| status::administers(&principal, tenants))?;
+    state.connections.end(request.raw(0), |tenants| status::administers(&principal, tenants))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-enum About {
-    Status,
-    Session,
-    Stats,
+async fn about(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    request.principal(&state).await?;
+    Ok(status::status(&state))
 }
 
-async fn about(state: Arc<State>, call: Call, what: About) -> Result<Response, Problem> {
-    let principal = credential::authenticate(&state, &call, &Method::GET).await?;
-    match what {
-        About::Status => Ok(status::status(&state)),
-        About::Session => Ok(status::session(&principal)),
-        About::Stats => status::stats(&state, &principal),
-    }
+async fn session(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    Ok(status::session(&request.principal(&state).await?))
 }
 
-async fn answer(handled: impl Future<Output = Result<Response, Problem>>) -> Response {
-    handled.await.unwrap_or_else(|problem| problem.response())
+async fn stats(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    let principal = request.principal(&state).await?;
+    status::stats(&state, &principal)
 }
 
-/// What warp refuses itself: an unknown address, or a method that the address does not have.
-async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
-    let problem = if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        let detail = "this address does not have this method";
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-    } else {
-        Problem::not_found()
-    };
-    Ok(problem.response())
+async fn live(_: Arc<State>, _: Request) -> Result<Response, Problem> {
+    Ok(status::json(StatusCode::OK, &serde_json::json!({"live": true})))
+}
+
+async fn ready(state: Arc<State>, _: Request) -> Result<Response, Problem> {
+    status::ready(&state)
+}
+
+async fn metrics(state: Arc<State>, _: Request) -> Result<Response, Problem> {
+    Ok(status::metrics(&state))
+}
+
+async fn page(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    pages::index(&state, &request.call).await
 }

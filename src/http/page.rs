@@ -1,7 +1,6 @@
 //! Events as JSON pages, with long poll: the same cursor, the same filter, read from the log.
 //!
-//! The ring only tells whether there is anything to read. Pages come from the log, in one snapshot for all pages of a
-//! reading, so that `limit=1` under concurrent writers terminates and is complete (`pages_of_one_terminate_and_are_complete`).
+//! The ring only tells whether there is anything to read; pages come from the log ([`reading`](crate::reading)).
 //! Without `after` a page begins at the oldest event within retention.
 
 use std::future::poll_fn;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::HeaderValue;
 use warp::reply::Response;
 
 use super::State;
@@ -19,14 +18,11 @@ use super::call::Call;
 use super::events;
 use super::problem::Problem;
 use crate::auth::Principal;
-use crate::cursor::{Base, Cursor, Stamp};
+use crate::cursor::Base;
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::replay::{Reset, Scope};
+use crate::reading::{Found, Reading};
 use crate::ring::{Read, Ring, Waiter};
-
-/// Rows looked at for one page; with a narrow filter a page may then hold fewer events than `limit` and say `more`.
-const ROWS_MAX: usize = 5000;
 
 /// Answers one page.
 pub async fn page(
@@ -41,90 +37,17 @@ pub async fn page(
     let wait = Duration::from_secs(call.number("wait", 0, 0..=60)?);
     let after = call.after()?;
     let ring = state.router.ring_of(&scope);
-    let mut reading = Reading::begin(state, &scope, after).await?;
-    let mut found = reading.read(state, &scope, &filter, limit).await?;
+    let mut reading = Reading::begin(&state.log, &scope, after).await?;
+    let mut found = reading.read(&state.log, &scope, &filter, limit).await?;
     if found.events.is_empty() && !found.more && !wait.is_zero() {
         let _guard = state.connections.open(principal, "json")?;
         // Beyond the deadline, or when the process drains, the answer is an empty page.
-        let arrived = timeout(wait, arrival(&ring, &reading.from.base, &filter));
+        let arrived = timeout(wait, arrival(&ring, reading.seen(), &filter));
         if let Some(Ok(())) = state.drain.run_until_cancelled(arrived).await {
-            found = reading.read(state, &scope, &filter, limit).await?;
+            found = reading.read(&state.log, &scope, &filter, limit).await?;
         }
     }
     Ok(answer(&found))
-}
-
-struct Reading {
-    from: Stamp,
-    /// The snapshot and eid at which an earlier page stopped.
-    page: Option<(Base, u64)>,
-}
-
-struct Found {
-    events: Vec<Arc<Event>>,
-    cursor: Cursor,
-    more: bool,
-}
-
-impl Reading {
-    async fn begin(state: &State, scope: &Scope, after: Option<Cursor>) -> Result<Self, Problem> {
-        let Some(cursor) = after else {
-            return Ok(Self { from: Stamp::default(), page: None });
-        };
-        let base = state.log.resolve(scope, &cursor).await?.map_err(gone)?;
-        // An event's id names no history; the snapshot that its first page is read in will.
-        let (epoch, page) = match cursor {
-            Cursor::Event(_) => (Box::default(), None),
-            Cursor::Snapshot(stamp) => (stamp.epoch, None),
-            Cursor::Page { from, to, last } => (from.epoch, Some((to, last))),
-        };
-        Ok(Self { from: Stamp { epoch, base }, page })
-    }
-
-    /// One page from where this reading stands. An empty one moves it up to now.
-    async fn read(&mut self, state: &State, scope: &Scope, filter: &Filter, limit: usize) -> Result<Found, Problem> {
-        loop {
-            let (to, last) = match self.page.take() {
-                Some((base, last)) => (Stamp { epoch: self.from.epoch.clone(), base }, last),
-                None => {
-                    let now = state.log.now().await?;
-                    self.from.epoch = now.epoch.clone();
-                    (now, 0)
-                }
-            };
-            let chained = last > 0;
-            let rows = state.log.page(scope, &self.from.base, &to.base, last, ROWS_MAX.min(limit * 8)).await?;
-            state.log.retained(&self.from.base).await?.map_err(gone)?;
-            let mut seen = last;
-            let mut events = Vec::new();
-            let mut cut = rows.more;
-            for event in rows.events {
-                if events.len() == limit {
-                    cut = true;
-                    break;
-                }
-                seen = event.number();
-                if filter.admits(&event) {
-                    events.push(event);
-                }
-            }
-            if cut {
-                let cursor = Cursor::Page { from: self.from.clone(), to: to.base, last: seen };
-                return Ok(Found { events, cursor, more: true });
-            }
-            self.from = to.clone();
-            if events.is_empty() && chained {
-                // The earlier reading is done; what was committed since is a reading of its own.
-                continue;
-            }
-            return Ok(Found { events, cursor: Cursor::Snapshot(to), more: false });
-        }
-    }
-}
-
-fn gone(reset: Reset) -> Problem {
-    let detail = "events after this cursor are no longer known: fetch the state again and go on without after";
-    Problem::new(StatusCode::GONE, reset.reason(), detail)
 }
 
 /// Resolves when the ring holds something for this reader that its base has not seen, and that a page can then show: what

@@ -1,9 +1,13 @@
 //! Refusals as RFC 9457 `application/problem+json`: a stable `code`, what happened, to what, what to do; no internals.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use crate::auth::AuthError;
+use crate::reading::ReadError;
 use crate::replay::LogError;
 
 /// A refusal. `code` is stable and part of the protocol; `detail` is for people.
@@ -14,20 +18,26 @@ pub struct Problem {
     /// Stable name.
     pub code: &'static str,
     detail: String,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
+    current: Option<Box<RawValue>>,
     retry_after_s: Option<u32>,
 }
 
 impl Problem {
     /// A refusal that is not about one field.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, retry_after_s: None }
+        Self { status, code, detail: detail.into(), field: None, current: None, retry_after_s: None }
     }
 
     /// A value that cannot be used, 422.
-    pub fn field(field: &'static str, detail: impl Into<String>) -> Self {
+    pub fn field(field: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail);
-        Self { field: Some(field), ..problem }
+        Self { field: Some(field.into()), ..problem }
+    }
+
+    /// Somebody else was first, 409: with the state that things are in now.
+    pub fn conflict(detail: impl Into<String>, current: Option<Box<RawValue>>) -> Self {
+        Self { current, ..Self::new(StatusCode::CONFLICT, "conflict", detail) }
     }
 
     /// Come back later, 429 or 503.
@@ -54,7 +64,19 @@ impl Problem {
         Self::later(StatusCode::SERVICE_UNAVAILABLE, "draining", "this instance is shutting down; connect again", 1)
     }
 
-    /// As the members of an error frame: code and message.
+    /// As the members of an error frame: code, message, and field or current state where there is one.
+    pub fn error(&self) -> serde_json::Value {
+        let mut error = serde_json::json!({"code": self.code, "message": self.detail});
+        if let Some(field) = &self.field {
+            error["field"] = field.as_ref().into();
+        }
+        if let Some(current) = self.current.as_ref().and_then(|json| serde_json::from_str(json.get()).ok()) {
+            error["current"] = current;
+        }
+        error
+    }
+
+    /// The text for people.
     pub fn message(&self) -> &str {
         &self.detail
     }
@@ -68,8 +90,11 @@ impl Problem {
             "code": self.code,
             "detail": self.detail,
         });
-        if let Some(field) = self.field {
-            body["field"] = field.into();
+        if let Some(field) = &self.field {
+            body["field"] = field.as_ref().into();
+        }
+        if let Some(current) = self.current.as_ref().and_then(|json| serde_json::from_str(json.get()).ok()) {
+            body["current"] = current;
         }
         let mut response = Response::new(body.to_string().into());
         *response.status_mut() = self.status;
@@ -110,6 +135,19 @@ impl From<LogError> for Problem {
             "the database cannot be reached now; try again",
             2,
         )
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Log(error) => error.into(),
+            ReadError::Gone(reset) => Self::new(
+                StatusCode::GONE,
+                reset.reason(),
+                "events after this cursor are no longer known: fetch the state again and go on without after",
+            ),
+        }
     }
 }
 

@@ -135,7 +135,7 @@ impl<'a> Road<'a> {
     fn hear(&mut self, heard: Option<Heard>) {
         // On a plain channel anybody may say so.
         let ours = heard.as_ref().filter(|heard| heard.channel.is_none()).map(|heard| heard.payload.as_str());
-        if let Some(Ok(Payload::Checkpoint(found))) = ours.filter(|p| p.starts_with("{\"checkpoint\"")).map(decode)
+        if let Some(Ok(Payload::Checkpoint(found))) = ours.filter(|p| p.starts_with("{\"checkpoint\"")).map(|p| decode(p, 0))
             && found.bridge == self.listener.bridge
             // One that an earlier connection sent has a token of its own count.
             && found.token == self.sent
@@ -154,7 +154,8 @@ impl<'a> Road<'a> {
                 self.dispatch_plain(ledger, &channel, &payload);
                 continue;
             }
-            match decode(&payload) {
+            let number = self.listener.live.fetch_add(1, Ordering::Relaxed);
+            match decode(&payload, number) {
                 Ok(Payload::Event(event)) => {
                     self.listener.dispatch(ledger, event);
                 }

@@ -12,7 +12,7 @@ fn logged(eid: u64) -> Arc<Event> {
     let payload = format!(
         r#"{{"eid":{eid},"xid":{eid},"snap":"1:{eid}:","nonce":"0","at":0,"tenant":"acme","type":"t","source":"/emit","data":{{}}}}"#
     );
-    match decode(&payload) {
+    match decode(&payload, 0) {
         Ok(Payload::Event(event)) => event,
         other => panic!("{other:?}"),
     }

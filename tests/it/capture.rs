@@ -234,7 +234,7 @@ async fn notified(db: &Database, kind: &str, sql: &str) -> Value {
     client.batch_execute(&format!("listen {channel}")).await.unwrap();
     db.run(sql).await;
     let payload = payloads.await.unwrap();
-    tidings::decode::decode(&payload).unwrap_or_else(|e| panic!("{e}: {payload}"));
+    tidings::decode::decode(&payload, 0).unwrap_or_else(|e| panic!("{e}: {payload}"));
     serde_json::from_str(&payload).unwrap()
 }
 

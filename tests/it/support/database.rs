@@ -33,7 +33,7 @@ async fn prepare(server: &PrivatePostgres) {
     let wishes = Wishes { app: true, ..Wishes::default() };
     migrate(&template.parse().unwrap(), &wishes).await.unwrap();
     let client = connect(&template).await;
-    for name in ["documents", "notifications", "chat_sessions"] {
+    for name in ["documents", "notifications", "chat_sessions", "chat_messages"] {
         let file = format!("{}/triggers/{name}.sql", env!("CARGO_MANIFEST_DIR"));
         client.batch_execute(&std::fs::read_to_string(file).unwrap()).await.unwrap();
     }
