@@ -45,6 +45,7 @@ pub mod subscriber;
 
 pub mod app_api;
 pub mod auth;
+pub mod consumer;
 pub mod disconnect;
 pub mod http;
 

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub reconnects: Counter,
     /// Rings moved on by retention.
     pub rotations: Counter,
+    /// Times that a consumer had been away for longer than the log reaches back.
+    pub consumer_gaps: Counter,
     /// Size of the log on disk, indexes included.
     pub log_bytes: Gauge,
     /// Age of its oldest event.
@@ -96,6 +98,11 @@ impl Metrics {
         one.register("events_caught_up", "Events read from the log after a gap", self.caught_up.clone());
         one.register("events_audited", "Events in the log that were never notified", self.audited.clone());
         one.register("listener_reconnects", "Listening connections made after the first", self.reconnects.clone());
+        one.register(
+            "consumer_gaps",
+            "Times a consumer had been away for longer than the log",
+            self.consumer_gaps.clone(),
+        );
         one.register("log_rotations", "Partitions of the log emptied by retention", self.rotations.clone());
         one.register("log_bytes", "Size of the log on disk, with its indexes", self.log_bytes.clone());
         one.register("log_oldest_seconds", "Age of the oldest event in the log", self.log_seconds.clone());

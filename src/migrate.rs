@@ -36,6 +36,7 @@ const SCHEMA: Set = Set {
         ("V12__watched", include_str!("../sql/V12__watched.sql")),
         ("V13__cursor", include_str!("../sql/V13__cursor.sql")),
         ("V14__live", include_str!("../sql/V14__live.sql")),
+        ("V16__consumers", include_str!("../sql/V16__consumers.sql")),
     ],
 };
 
