@@ -37,6 +37,7 @@ const SCHEMA: Set = Set {
         ("V13__cursor", include_str!("../sql/V13__cursor.sql")),
         ("V14__live", include_str!("../sql/V14__live.sql")),
         ("V16__consumers", include_str!("../sql/V16__consumers.sql")),
+        ("V20__subject", include_str!("../sql/V20__subject.sql")),
     ],
 };
 

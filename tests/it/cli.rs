@@ -113,7 +113,7 @@ async fn applying_the_triggers_twice_changes_nothing_the_second_time() {
     let first = db.text(triggers).await;
     stdout(&on(&db, &["triggers", "apply", folder]).await);
     assert_eq!(db.text(triggers).await, first);
-    assert_eq!(db.text("select count(*)::text from tidings.watches").await, "3");
+    assert_eq!(db.text("select count(*)::text from tidings.watches").await, "4");
 }
 
 #[tokio::test]

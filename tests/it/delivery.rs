@@ -15,7 +15,7 @@ async fn a_committed_change_of_each_table_arrives_on_every_transport() {
     for (table, columns, values, change) in [
         ("documents", "id, tenant_id, name", "'x1', 'acme', 'Plan'", "name = 'Plan B'"),
         ("notifications", "id, tenant_id, type, title, message", "'x1', 'acme', 'note', 'T', 'M'", "title = 'U'"),
-        ("chat_sessions", "id, tenant_id", "'x1', 'acme'", "status = 'active'"),
+        ("chat_sessions", "id, tenant_id, user_id", "'x1', 'acme', 'ann'", "status = 'active'"),
     ] {
         db.run(&format!("insert into {table} ({columns}) values ({values})")).await;
         db.run(&format!("update {table} set {change} where id = 'x1'")).await;

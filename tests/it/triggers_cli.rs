@@ -198,7 +198,7 @@ async fn what_is_watched_is_listed_on_100_columns() {
     assert!(orders[5].ends_with("s ago"), "{told}");
     assert_eq!(cells("public.a_table")[1], "paused");
     let list: Value = serde_json::from_str(&stdout(&on(&db, &["triggers", "list", "--json"]).await)).unwrap();
-    assert_eq!(list.as_array().unwrap().len(), 5);
+    assert_eq!(list.as_array().unwrap().len(), 6);
     let orders = list.as_array().unwrap().iter().find(|watch| watch["table"] == "public.orders").unwrap();
     assert_eq!((&orders["null_tenant_rows"], &orders["ops"]), (&json!(1), &json!(["insert", "update", "delete"])));
 }

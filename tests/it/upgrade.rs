@@ -205,7 +205,7 @@ async fn what_an_upgrade_could_not_attach_is_told_and_mended_by_watching_again()
     let replica = "set session_replication_role = replica; insert into counters values (1, 'acme'); delete from counters; reset session_replication_role";
     assert_eq!(db.text(status).await, ["triggers missing"; 4].join(","));
     db.run(
-        "select tidings.watch(\"table\", tenant, columns, except_columns, ops, only_changed, subject, type, audience, notify, strict) from tidings.watches",
+        "select tidings.watch(\"table\", tenant, columns, except_columns, ops, only_changed, subject::text, type, audience, notify, strict) from tidings.watches",
     )
     .await;
     assert_eq!(db.text(status).await, ["active"; 4].join(","));

@@ -91,7 +91,7 @@ async fn settings_with_hostile_column_names_work_like_others() {
     let db = Database::new().await;
     db.run(r#"create table t (id int, tenant text, "a b" text, "it's ""%s"", $1" text, "%" text)"#).await;
     db.run(
-        r#"select tidings.watch('t', tenant => 'tenant', subject => array['it''s "%s", $1'], columns => '{id,"a b","%"}',
+        r#"select tidings.watch('t', tenant => 'tenant', subject => 'it''s "%s", $1', columns => '{id,"a b","%"}',
                                 except_columns => '{id}', only_changed => '{"%"}')"#,
     )
     .await;
@@ -207,7 +207,7 @@ async fn tenant_subject_and_audience_may_be_expressions_over_the_row() {
         "create table parents (id int primary key, tenant text); insert into parents values (1, 'acme'), (2, 'globex');
          create table t (id int primary key, parent int, owner text);
          select tidings.watch('t', tenant => '=(select p.tenant from public.parents p where p.id = parent)',
-                              subject => array['=''row-'' || r.id'], audience => '=lower(owner)')",
+                              subject => '=''row-'' || r.id', audience => '=lower(owner)')",
     )
     .await;
     db.run("insert into t values (1, 1, 'ANN'), (2, 2, null), (3, 9, null)").await;
@@ -237,4 +237,18 @@ async fn a_subject_is_the_primary_key_joined_with_commas_or_nothing() {
         6
     );
     assert!(db.logged().await.iter().all(|event| event[2].is_null()));
+}
+
+#[tokio::test]
+async fn a_subject_is_a_column_an_expression_or_a_list_of_them() {
+    for (subject, expected) in [("a", "x"), ("=upper(a)", "X"), ("{a,b}", "x,y"), ("{b,\"=upper(a)\"}", "y,X")] {
+        let db = Database::watched(PLAIN, &format!("tenant => 'tenant', subject => '{subject}'")).await;
+        db.run("insert into t values (1, 'acme', 'x', 'y')").await;
+        assert_eq!(db.text("select subject from tidings._log").await, expected);
+        // What is shown as in force makes the same watch again.
+        let call = db.text("select tidings._watch_call(w) from tidings._watch w where relation = 't'::regclass").await;
+        db.run(&call).await;
+        db.run("update t set b = 'y', id = 2").await;
+        assert_eq!(db.text("select subject from tidings._log order by eid desc limit 1").await, expected);
+    }
 }
