@@ -14,6 +14,8 @@
 //! ```
 //!
 //! [`cursor`] is the one idea that makes it lossless: a cursor is a snapshot, and what it has not seen is sent.
+//! Beside the road: [`reading`] is the log page by page, [`consumer`] reads it for those who owe something for each event,
+//! [`app_api`] serves the application's tables through functions of schema `tidings_app`.
 //! [`app`] builds the parts and ends them in order; [`upkeep`] keeps the log small; [`cli`] is the command line; [`config`] the settings.
 //!
 //! # Invariants, and the tests that hold them
@@ -25,6 +27,7 @@
 //! - A `TenantId` is made only by `decode` and `auth`. `a_tenant_id_is_made_only_by_decode_and_auth`
 //! - Only `http` and `app_api` know warp. `only_http_and_app_api_know_warp`
 //! - Row data is never parsed beyond the envelope and never logged. `an_event_is_one_line_whatever_its_json_looks_like`
+//! - The application is called with the tenant set, and row-level security holds it to that. `a_query_that_forgets_the_tenant_shows_no_other`
 //! - What is not in the log never becomes a cursor. `a_reconnect_resumes_from_the_last_event_of_the_log`
 //! - `config.toml` is complete. `config_toml_is_complete`
 
