@@ -14,7 +14,10 @@ use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::app_api::chat::Gate;
 use crate::auth::{AuthConfigError, KeysError, Verifier, VerifierConfig};
+use crate::chat_metrics::ChatMetrics;
+use crate::chat_presence::ChatPresence;
 use crate::config::{self, Config};
 use crate::http::connections::{ConnectionLimits, Connections};
 use crate::http::serve::{self, SocketSettings};
@@ -84,6 +87,8 @@ pub struct App {
     verifier: Arc<Verifier>,
     sockets: SocketSettings,
     upkeep: Upkeep,
+    chat_metrics: ChatMetrics,
+    chat_presence: ChatPresence,
     drain: Duration,
 }
 
@@ -184,6 +189,7 @@ impl App {
         };
         let state = Arc::new(State {
             connections: Arc::new(Connections::new(limits, metrics.clone())),
+            typing: Gate::default(),
             health: listener.health(),
             drain: CancellationToken::new(),
             kill: CancellationToken::new(),
@@ -200,8 +206,22 @@ impl App {
             connections: config.limits.connections,
         };
         let upkeep = Upkeep::new(&config.log, listener.bridge(), state.clone());
+        let chat_metrics = ChatMetrics::new(state.router.clone(), state.log.clone());
+        let chat_presence = ChatPresence::new(listener.bridge(), state.connections.clone(), state.log.clone());
         let drain = config.shutdown.drain;
-        Ok(Self { listener, session, socket, address, state, verifier, sockets, upkeep, drain })
+        Ok(Self {
+            listener,
+            session,
+            socket,
+            address,
+            state,
+            verifier,
+            sockets,
+            upkeep,
+            chat_metrics,
+            chat_presence,
+            drain,
+        })
     }
 
     /// Where it is bound.
@@ -211,11 +231,13 @@ impl App {
 
     /// Serves until `shutdown`, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let Self { listener, session, socket, state, verifier, sockets, upkeep, drain, .. } = self;
+        let Self { listener, session, socket, state, verifier, sockets, drain, .. } = self;
         let (tasks, stop, kill) = (state.tasks.clone(), state.drain.clone(), state.kill.clone());
         let background = TaskTracker::new();
         background.spawn(listener.run(session, kill.clone()));
-        background.spawn(upkeep.run(kill.clone()));
+        background.spawn(self.upkeep.run(kill.clone()));
+        background.spawn(self.chat_metrics.run(kill.clone()));
+        background.spawn(self.chat_presence.run(kill.clone()));
         background.spawn({
             let kill = kill.clone();
             async move { verifier.keep_fresh(kill).await }

@@ -16,6 +16,7 @@
 //! [`cursor`] is the one idea that makes it lossless: a cursor is a snapshot, and what it has not seen is sent.
 //! Beside the road: [`reading`] is the log page by page, [`consumer`] reads it for those who owe something for each event,
 //! [`app_api`] serves the application's tables through functions of schema `tidings_app`.
+//! [`chat_metrics`] and [`chat_presence`] tell admins of chats what is in no row.
 //! [`app`] builds the parts and ends them in order; [`upkeep`] keeps the log small; [`cli`] is the command line; [`config`] the settings.
 //!
 //! # Invariants, and the tests that hold them
@@ -53,6 +54,8 @@ pub mod disconnect;
 pub mod http;
 
 pub mod app;
+pub mod chat_metrics;
+pub mod chat_presence;
 pub mod cli;
 pub mod config;
 pub mod cursor;

@@ -37,6 +37,7 @@ const SCHEMA: Set = Set {
         ("V13__cursor", include_str!("../sql/V13__cursor.sql")),
         ("V14__live", include_str!("../sql/V14__live.sql")),
         ("V16__consumers", include_str!("../sql/V16__consumers.sql")),
+        ("V17__chat", include_str!("../sql/V17__chat.sql")),
         ("V20__subject", include_str!("../sql/V20__subject.sql")),
     ],
 };
@@ -49,6 +50,7 @@ const APP: Set = Set {
         ("V1__tables", include_str!("../sql/app/V1__tables.sql")),
         ("V2__functions", include_str!("../sql/app/V2__functions.sql")),
         ("V3__walls", include_str!("../sql/app/V3__walls.sql")),
+        ("V6__chat", include_str!("../sql/app/V6__chat.sql")),
     ],
 };
 

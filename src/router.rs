@@ -6,7 +6,7 @@
 //! (`a_client_that_stops_reading_costs_only_itself`), and everything a checkpoint saw is in the rings before the
 //! checkpoint is (`a_heartbeat_cursor_resumes_without_loss`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::cursor::{Key, Stamp};
 use crate::event::{Event, TenantId};
 use crate::replay::Scope;
 use crate::ring::{Bounds, Ring};
+
+/// What changes the metrics of a tenant's chats: the tables by the names that their events have.
+const CHATS: [&str; 2] = ["chat_sessions.", "chat_messages."];
 
 /// All rings.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Router {
     /// Rings that have something new and were not woken yet. Written by the listener's task only.
     touched: Mutex<Vec<Arc<Ring>>>,
     history: RwLock<History>,
+    /// Tenants in whose chats something was committed, for the task that computes their metrics; noted once it has asked.
+    chats: Mutex<Option<HashSet<TenantId>>>,
     /// Rung after each burst, for those who read the log and want to know when.
     bell: watch::Sender<()>,
 }
@@ -49,6 +54,7 @@ impl Router {
             every: Arc::new(Ring::new(bounds, u64::MAX, None)),
             touched: Mutex::default(),
             history: RwLock::default(),
+            chats: Mutex::default(),
             bell: watch::Sender::default(),
         }
     }
@@ -68,6 +74,11 @@ impl Router {
     /// Appends to the tenant's ring and to the ring of all. What is not in the log is for whoever is there, so nobody's
     /// ring is made for it: whoever may NOTIFY a plain channel could fill the memory with tenants that do not exist.
     pub fn dispatch(&self, event: Arc<Event>) {
+        // Two comparisons for any other event. What is not in the log may name tenants that do not exist.
+        if CHATS.iter().any(|table| event.kind.starts_with(table)) && event.key().is_some() {
+            let mut chats = self.chats.lock().unwrap_or_else(PoisonError::into_inner);
+            chats.iter_mut().for_each(|tenants| _ = tenants.insert(event.tenant.clone()));
+        }
         let ring = match event.key() {
             Some(_) => Some(self.ring(&event.tenant)),
             None => self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(&event.tenant).cloned(),
@@ -92,6 +103,12 @@ impl Router {
             self.every.wake();
             self.bell.send_replace(());
         }
+    }
+
+    /// Tenants in whose chats something was committed since this was last asked.
+    pub fn take_chats(&self) -> HashSet<TenantId> {
+        let mut chats = self.chats.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(chats.get_or_insert_default())
     }
 
     /// Changes whenever something was dispatched.

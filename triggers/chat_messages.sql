@@ -6,4 +6,4 @@
 --         conversation can be followed; which message it is stands in data.
 -- Undo:   select tidings.unwatch('public.chat_messages');
 
-select * from tidings.watch('public.chat_messages', tenant => 'tenant_id', subject => 'session_id', audience => '=coalesce(user_id, '''')');
+select * from tidings.watch('public.chat_messages', tenant => 'tenant_id', subject => '{session_id}', audience => '=coalesce(user_id, '''')');

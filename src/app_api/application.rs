@@ -52,7 +52,8 @@ pub async fn object(
     found.map(|json| serde_json::from_str(json.get()).map_err(|_| not_json(function))).transpose()
 }
 
-fn not_json(function: &str) -> Problem {
+/// For a function whose answer is not what `docs/application.md` says.
+pub fn not_json(function: &str) -> Problem {
     tracing::error!(function, "a function of tidings_app did not return the JSON that docs/application.md asks for");
     Problem::new(
         StatusCode::NOT_IMPLEMENTED,

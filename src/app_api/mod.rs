@@ -3,6 +3,7 @@
 //! `docs/application.md`.
 
 mod application;
+pub mod chat;
 mod documents;
 mod watched;
 
@@ -10,5 +11,5 @@ use crate::http::route::Route;
 
 /// All routes below `/v1/tenants/{tenant}` that are about the application's tables.
 pub fn routes() -> Vec<Route> {
-    [documents::routes(), watched::routes()].into_iter().flatten().collect()
+    [documents::routes(), chat::routes(), watched::routes()].into_iter().flatten().collect()
 }

@@ -8,6 +8,7 @@ use std::task::Context;
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
+use tokio::sync::{Notify, futures::Notified};
 use warp::http::StatusCode;
 
 use super::problem::Problem;
@@ -33,6 +34,8 @@ pub struct Connections {
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
     places: Mutex<Places>,
+    /// Rung when somebody looks at another chat session, or no longer.
+    viewers_changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +64,25 @@ struct Row {
     transport: &'static str,
     tenants: Vec<TenantId>,
     since: Instant,
+    view: Option<View>,
+}
+
+/// The chat session that a connection of an admin's shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Whose session it is.
+    pub tenant: TenantId,
+    /// Its id.
+    pub session: String,
+}
+
+/// A connection and what it shows.
+#[derive(Debug, serde::Serialize)]
+pub struct Viewer {
+    connection: String,
+    tenant: String,
+    session: String,
+    sub: String,
 }
 
 /// The handle of one connection. Its task looks at it whenever it is woken.
@@ -135,7 +157,7 @@ pub struct Shown {
 impl Connections {
     /// None yet.
     pub fn new(limits: ConnectionLimits, metrics: Arc<Metrics>) -> Self {
-        Self { limits, metrics, places: Mutex::default() }
+        Self { limits, metrics, places: Mutex::default(), viewers_changed: Notify::new() }
     }
 
     /// Takes a place.
@@ -159,7 +181,8 @@ impl Connections {
         let id = format!("{:016x}", rand::random::<u64>());
         let control = Arc::new(Control::default());
         let (user, since) = (user(principal), Instant::now());
-        places.open.insert(id.clone(), Row { control: control.clone(), user, transport, tenants: Vec::new(), since });
+        let (tenants, view) = (Vec::new(), None);
+        places.open.insert(id.clone(), Row { control: control.clone(), user, transport, tenants, since, view });
         self.metrics.connections(transport, 1);
         Ok(Guard { connections: self.clone(), id, control, transport })
     }
@@ -184,6 +207,43 @@ impl Connections {
         let places = lock(&self.places);
         let own = |row: &&Row| row.user == user(principal) && row.transport == "sse";
         places.open.get(id).filter(own).ok_or_else(Problem::not_found)?.control.change(change)
+    }
+
+    /// Notes what a connection shows, if it is there and, where an owner is named, a stream of theirs.
+    pub fn view(&self, id: &str, owner: Option<&Principal>, view: Option<View>) -> bool {
+        let mut places = lock(&self.places);
+        let own = |row: &&mut Row| owner.is_none_or(|owner| row.user == user(owner) && row.transport == "sse");
+        let Some(row) = places.open.get_mut(id).filter(own) else { return false };
+        if row.view != view {
+            row.view = view;
+            self.viewers_changed.notify_one();
+        }
+        true
+    }
+
+    /// Notes that a stream of theirs shows this no longer; what else it may show stays.
+    pub fn look_away(&self, id: &str, owner: &Principal, gone: &View) -> bool {
+        let shown = lock(&self.places).open.get(id).and_then(|row| row.view.clone());
+        let left = shown.filter(|view| view != gone);
+        self.view(id, Some(owner), left)
+    }
+
+    /// All that show a chat session.
+    pub fn viewers(&self) -> Vec<Viewer> {
+        let places = lock(&self.places);
+        let rows = places.open.iter().filter_map(|(id, row)| Some((id, row, row.view.as_ref()?)));
+        rows.map(|(id, row, view)| Viewer {
+            connection: id.clone(),
+            tenant: view.tenant.as_str().to_owned(),
+            session: view.session.clone(),
+            sub: row.user.1.clone(),
+        })
+        .collect()
+    }
+
+    /// Resolves when these have changed since it last did. For one task.
+    pub fn viewers_changed(&self) -> Notified<'_> {
+        self.viewers_changed.notified()
     }
 
     /// How many there are of each tenant; none when they are of more than `tenants_max`.
@@ -243,6 +303,9 @@ impl Drop for Guard {
         let Some(row) = places.open.remove(&self.id) else { return };
         give_back(&mut places.by_user, &row.user);
         row.tenants.iter().for_each(|tenant| give_back(&mut places.by_tenant, tenant));
+        if row.view.is_some() {
+            self.connections.viewers_changed.notify_one();
+        }
         self.connections.metrics.connections(self.transport, -1);
         if let Some(why) = row.control.why.get() {
             self.connections.metrics.disconnect(*why);

@@ -15,6 +15,7 @@ pub mod serve;
 mod sse;
 pub mod status;
 mod ws;
+mod ws_commands;
 mod ws_session;
 mod ws_wire;
 
@@ -31,6 +32,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
 
 use crate::app_api;
+use crate::app_api::chat::Gate;
 use crate::auth::{Principal, Verifier, VerifierConfig};
 use crate::listener::Health;
 use crate::metrics::Metrics;
@@ -53,6 +55,8 @@ pub struct State {
     pub verifier: Arc<Verifier>,
     /// Open streams and sockets.
     pub connections: Arc<Connections>,
+    /// Who was told to be typing a moment ago.
+    pub typing: Gate,
     /// Written by the listener.
     pub health: watch::Receiver<Health>,
     /// Cancelled when the process begins to end.

@@ -139,16 +139,31 @@ fn field_error(error: &serde_json::Error) -> String {
 pub async fn body(
     state: &State,
     call: &Call,
+    stream: impl Stream<Item = Result<Bytes, warp::Error>> + Send + Unpin,
+) -> Result<Vec<u8>, Problem> {
+    must_be_json(call)?;
+    content(state, call, stream).await
+}
+
+/// Refuses what is said to be something else.
+pub fn must_be_json(call: &Call) -> Result<(), Problem> {
+    let kind = call.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if kind == "application/json" {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "send content-type: application/json",
+    ))
+}
+
+/// Reads a body of any kind, bounded in size and time.
+pub async fn content(
+    state: &State,
+    call: &Call,
     mut stream: impl Stream<Item = Result<Bytes, warp::Error>> + Send + Unpin,
 ) -> Result<Vec<u8>, Problem> {
-    let kind = call.header("content-type").unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    if kind != "application/json" {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "send content-type: application/json",
-        ));
-    }
     let max = state.settings.request_bytes_max;
     let too_large = || {
         Problem::new(

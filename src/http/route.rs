@@ -89,6 +89,16 @@ impl Request {
     pub async fn json<T: DeserializeOwned>(&mut self, state: &State) -> Result<T, Problem> {
         publish::parse(&self.bytes(state).await?)
     }
+
+    /// The same where there need be no body.
+    pub async fn json_or_empty<T: DeserializeOwned + Default>(&mut self, state: &State) -> Result<T, Problem> {
+        let body = publish::content(state, &self.call, &mut self.body).await?;
+        if body.is_empty() {
+            return Ok(T::default());
+        }
+        publish::must_be_json(&self.call)?;
+        publish::parse(&body)
+    }
 }
 
 /// All routes as one filter.

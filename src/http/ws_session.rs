@@ -19,6 +19,7 @@ use super::connections::Guard;
 use super::credential::{self, unix_now};
 use super::events;
 use super::problem::Problem;
+use super::ws_commands::{Command, Commands};
 use crate::auth::{Globs, Principal};
 use crate::disconnect::Disconnect;
 use crate::event::text_frame;
@@ -56,7 +57,6 @@ enum Message {
         id: String,
         name: String,
         #[serde(default)]
-        #[allow(dead_code, reason = "no command takes arguments yet; clients may send them")]
         args: Value,
     },
 }
@@ -85,6 +85,8 @@ pub struct Session {
     strikes: u32,
     /// What was sent, while there are several subscriptions.
     sent: Option<Sent>,
+    /// Commands that are not answered yet. Boxed: most connections send none.
+    commands: Option<Box<Commands>>,
     beat_at: Instant,
     expires_at: Instant,
     delivered: Counter,
@@ -96,8 +98,8 @@ impl Session {
         let delivered = state.metrics.delivered("websocket");
         let beat_at = Instant::now() + state.settings.heartbeat;
         let expires_at = expiry(&principal);
-        let (subscriptions, turn, strikes, sent) = (Vec::new(), 0, 0, None);
-        Self { state, principal, guard, subscriptions, turn, strikes, sent, beat_at, expires_at, delivered }
+        let (subscriptions, turn, strikes, sent, commands) = (Vec::new(), 0, 0, None, None);
+        Self { state, principal, guard, subscriptions, turn, strikes, sent, commands, beat_at, expires_at, delivered }
     }
 
     /// The first frame.
@@ -153,9 +155,11 @@ impl Session {
                     out.push_back(error(Some(&id), "unknown_subscription", "there is no subscription of this id"));
                 }
             }
-            Message::Command { id, name, .. } => {
-                let known = format!("this server knows no command {name:?}");
-                out.push_back(frame(&json!({"type": "result", "id": id, "ok": false, "error": {"code": "unknown_command", "message": known}})));
+            Message::Command { id, name, args } => {
+                let (state, principal, connection) =
+                    (self.state.clone(), self.principal.clone(), self.guard.id.clone());
+                let command = Command { state, principal, connection, id, name, args };
+                out.extend(self.commands.get_or_insert_default().push(command));
             }
             Message::Subscribe { id, tenant, types, subject, after } => {
                 if let Err(problem) =
@@ -270,6 +274,10 @@ impl Session {
             return Poll::Ready(Some(why));
         }
         let (before, mut bytes) = (out.len(), 0);
+        if let Some(commands) = &mut self.commands {
+            let idle = commands.poll(cx, out);
+            self.commands.take_if(|_| idle);
+        }
         // The steps are bounded, so that a flood of events that it does not show cannot keep the task from its socket.
         for _ in 0..STEPS_MAX {
             if bytes >= PIECE_BYTES {

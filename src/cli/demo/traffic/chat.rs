@@ -34,43 +34,56 @@ impl Chat {
     /// A user begins to wait.
     pub(super) async fn begin(client: &Client, tenant: &Tenant) -> Result<Self, Failure> {
         let user = pick(&tenant.users[1..]).0;
-        let insert = "insert into public.chat_sessions (tenant_id, user_id, subject) values ($1, $2, $3) returning id";
-        let row = client.query_one(insert, &[&tenant.id, &user, &pick(&SUBJECTS)]).await?;
+        let create = "select tidings_app.create_chat_session($1, $2, $3, null) ->> 'id'";
+        let row = client.query_one(create, &[&tenant.id, &user, &pick(&SUBJECTS)]).await?;
         Ok(Self { id: row.get(0), user, active: false, said: 0, to_say: 2 * random_range(2..=LINES.len()) })
     }
 
     /// Takes it further; true when it has ended.
     pub(super) async fn advance(&mut self, client: &Client, tenant: &Tenant) -> Result<bool, Failure> {
-        if !self.active {
-            let answer =
-                "update public.chat_sessions set status = 'active', assigned_to = $2, started_at = now() where id = $1";
-            client.execute(answer, &[&self.id, &tenant.users[0].0]).await?;
-            self.active = true;
-        } else if self.said < self.to_say {
-            self.say(client, tenant).await?;
-        } else {
-            let end = "update public.chat_sessions set status = 'ended', ended_at = now() where id = $1";
-            client.execute(end, &[&self.id]).await?;
+        let command = match self.active {
+            false => "assign",
+            true if self.said < self.to_say => {
+                self.say(client, tenant).await?;
+                return Ok(false);
+            }
+            true => "end",
+        };
+        // Somebody who plays with the demo may have done it already: then that chat is over for us.
+        let act = "select tidings_app.move_chat_session($1, $2, $3, $4, null)";
+        let moved = client.execute(act, &[&tenant.id, &tenant.users[0].0, &self.id, &command]).await;
+        if let Some(true) = moved.as_ref().err().map(is_refusal) {
             return Ok(true);
         }
-        Ok(false)
+        moved?;
+        self.active = true;
+        Ok(command == "end")
     }
 
-    /// The next message, and the mark that it leaves on the session, in one statement.
+    /// The next message.
     async fn say(&mut self, client: &Client, tenant: &Tenant) -> Result<(), Failure> {
         // The last two lines are a goodbye, however short the chat.
         let turn = self.said / 2;
         let turn = if turn + 1 == self.to_say / 2 { LINES.len() - 1 } else { turn };
-        let (role, author, content) = match (self.said % 2, LINES[turn]) {
-            (0, (question, _)) => ("user", self.user, question),
-            (_, (_, answer)) => ("assistant", tenant.users[0].0, answer),
+        let (admin, role, author, content) = match (self.said % 2, LINES[turn]) {
+            (0, (question, _)) => (false, "user", self.user, question),
+            (_, (_, answer)) => (true, "assistant", tenant.users[0].0, answer),
         };
-        let insert = "with said as (
-                insert into public.chat_messages (tenant_id, session_id, role, content, metadata)
-                values ($1, $2, $3, $4, jsonb_build_object('author', $5::text)) returning created_at)
-            update public.chat_sessions set last_message_at = (select created_at from said) where id = $2";
-        client.execute(insert, &[&tenant.id, &self.id, &role, &content, &author]).await?;
-        self.said += 1;
+        let create = "select tidings_app.create_chat_message($1, $2, $3, $4, null, $5, $6, null)";
+        let said = client.execute(create, &[&tenant.id, &author, &admin, &self.id, &role, &content]).await;
+        match said {
+            // Ended by somebody else: nothing more will be said, and the next step finds out.
+            Err(error) if is_refusal(&error) => self.said = self.to_say,
+            said => {
+                said?;
+                self.said += 1;
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether the application refused, because somebody else was first.
+fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|state| state.code().starts_with("TD"))
 }
