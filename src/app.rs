@@ -274,6 +274,7 @@ fn http_settings(config: &Config) -> http::Settings {
         slow_after: config.limits.slow_after,
         subscriptions_max: config.limits.subscriptions_per_connection,
         query_token: config.auth.query_token,
+        inbound: config.inbound.clone().into(),
         verifier: verifier_config(&config.auth),
     }
 }

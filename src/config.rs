@@ -5,8 +5,8 @@
 //! checked against each other (`check`). Every value remembers where it came from, so that a refusal can
 //! name the line or the variable, and `config show` can say why a setting is what it is.
 //!
-//! Invariant: `config.toml` is complete, neither more nor less than the structs (`config_toml_is_complete`). The one list of
-//! sections, `channel`, is empty by default and stands there as a comment.
+//! Invariant: `config.toml` is complete, neither more nor less than the structs (`config_toml_is_complete`). The lists of
+//! sections (`list`) are empty by default and stand there as comments.
 //!
 //! Why not serde: it reports the first thing it trips over, in the words of Rust types, and has forgotten by then
 //! whether the value came from a file or from a variable.
@@ -14,8 +14,11 @@
 mod channel;
 mod check;
 mod error;
+mod inbound;
 mod layers;
+mod list;
 mod secret;
+mod signing_key;
 mod spelling;
 #[cfg(test)]
 mod tests;
@@ -25,8 +28,10 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, time::Duratio
 
 pub use channel::Channel;
 pub use error::ConfigError;
+pub use inbound::Inbound;
 pub use layers::Source;
 pub use secret::Secret;
+pub use signing_key::SigningKey;
 pub(crate) use spelling::nearest;
 
 use layers::Settings;
@@ -43,6 +48,8 @@ macro_rules! sections {
             $($(#[$doc])* pub $section: $name,)*
             /// Channels of existing triggers: one `[[channel]]` each.
             pub channel: Vec<Channel>,
+            /// Sources of webhooks: one `[[inbound]]` each.
+            pub inbound: Vec<Inbound>,
         }
 
         $($(#[$doc])*
@@ -58,7 +65,8 @@ macro_rules! sections {
                     $($section: $name {
                         $($key: settings.read(concat!(stringify!($section), ".", stringify!($key)))?,)*
                     },)*
-                    channel: settings.read(channel::LIST)?,
+                    channel: settings.read(channel::LIST.name)?,
+                    inbound: settings.read(inbound::LIST.name)?,
                 })
             }
         }
@@ -251,11 +259,12 @@ impl Loaded {
         Ok(Self { config, settings })
     }
 
-    /// Every setting, fit to be printed: secrets are masked. First the list of channels, which TOML wants above all
-    /// sections when it is written as a value, then the others in the order of the manual.
+    /// Every setting, fit to be printed: secrets are masked. First the lists of sections, which TOML wants above all
+    /// sections when they are written as values, then the others in the order of the manual.
     pub fn shown(&self) -> impl Iterator<Item = Shown<'_>> {
         let keys = |&(section, keys): &'static (&str, &'static [&str])| keys.iter().map(move |&key| (section, key));
-        [("", channel::LIST)].into_iter().chain(SECTIONS.iter().flat_map(keys)).filter_map(|(section, key)| {
+        let lists = list::LISTS.iter().map(|list| ("", list.name));
+        lists.chain(SECTIONS.iter().flat_map(keys)).filter_map(|(section, key)| {
             let name = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
             let (value, source) = self.settings.shown(&name)?;
             Some(Shown { section, key, value, source })
@@ -272,7 +281,7 @@ impl fmt::Debug for Loaded {
 /// One effective setting, without its secret.
 #[derive(Debug)]
 pub struct Shown<'a> {
-    /// Section, for example `http`; empty for `channel`, which is a list of sections itself.
+    /// Section, for example `http`; empty for what is a list of sections itself, such as `channel`.
     pub section: &'static str,
     /// Key within the section, for example `listen`.
     pub key: &'static str,

@@ -29,6 +29,7 @@
 //! - Only `http` and `app_api` know warp. `only_http_and_app_api_know_warp`
 //! - Row data is never parsed beyond the envelope and never logged. `an_event_is_one_line_whatever_its_json_looks_like`
 //! - The application is called with the tenant set, and row-level security holds it to that. `a_query_that_forgets_the_tenant_shows_no_other`
+//! - A webhook calls its function once, however often it comes. `two_deliveries_of_one_id_at_once_call_once`
 //! - What is not in the log never becomes a cursor. `a_reconnect_resumes_from_the_last_event_of_the_log`
 //! - `config.toml` is complete. `config_toml_is_complete`
 

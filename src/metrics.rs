@@ -24,6 +24,13 @@ pub struct Reason {
     reason: &'static str,
 }
 
+/// Labels `source`, a configured name or empty, and `outcome`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Delivery {
+    source: String,
+    outcome: &'static str,
+}
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -57,6 +64,7 @@ pub struct Metrics {
     delivered: Family<Transport, Counter>,
     disconnects: Family<Reason, Counter>,
     refused: Family<Reason, Counter>,
+    inbound: Family<Delivery, Counter>,
     cpu: Gauge<f64, AtomicU64>,
 }
 
@@ -79,6 +87,12 @@ impl Metrics {
     /// Counts a refused request by its problem's code.
     pub fn refused(&self, code: &'static str) {
         self.refused.get_or_create(&Reason { reason: code }).inc();
+    }
+
+    /// Counts a webhook by its source, empty where that is not configured, and by what came of it: `done`, `repeated`, or its
+    /// problem's code.
+    pub fn inbound(&self, source: &str, outcome: &'static str) {
+        self.inbound.get_or_create(&Delivery { source: source.to_owned(), outcome }).inc();
     }
 
     /// The Prometheus text. Sizes of rings and readiness are read at this moment.
@@ -114,6 +128,7 @@ impl Metrics {
         one.register("events_delivered", "Events written to sockets", self.delivered.clone());
         one.register("disconnects", "Connections that the server ended", self.disconnects.clone());
         one.register("refused", "Requests refused, by problem code", self.refused.clone());
+        one.register("inbound", "Webhooks delivered, by source and outcome", self.inbound.clone());
         one.register("process_cpu_seconds", "CPU time of this process", self.cpu.clone());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;

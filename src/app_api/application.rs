@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use deadpool_postgres::GenericClient;
 use serde_json::value::RawValue;
 use tokio_postgres::types::ToSql;
 use warp::http::StatusCode;
@@ -26,11 +27,21 @@ pub async fn call(
     arguments: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Option<Box<RawValue>>, Problem> {
+    call_in(&state.log.pool().get().await?, tenant, function, arguments, parameters).await
+}
+
+/// The same on this connection, in the transaction that it is in.
+pub async fn call_in(
+    client: &impl GenericClient,
+    tenant: &TenantId,
+    function: &str,
+    arguments: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Option<Box<RawValue>>, Problem> {
     let comma = if arguments.is_empty() { "" } else { ", " };
     let sql = format!(
         "select tidings_app.{function}($1{comma}{arguments})::text from set_config('tidings.tenant', $1::text, true)"
     );
-    let client = state.log.pool().get().await?;
     let statement = client.prepare_cached(&sql).await.map_err(refused)?;
     let name = tenant.as_str();
     let mut all: Vec<&(dyn ToSql + Sync)> = vec![&name];
@@ -78,6 +89,14 @@ pub fn refused(error: tokio_postgres::Error) -> Problem {
             "no_application",
             "this database has no functions in schema tidings_app; see `tidings migrate --app`",
         ),
+        "42501" => {
+            tracing::warn!(%error, "the bridge's role lacks a right on what a function of tidings_app touches");
+            Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "not_granted",
+                "this bridge lacks rights in the application's schema; see tidings_app.grant_service",
+            )
+        }
         "23503" => Problem::field("tenant", "this tenant or user is not in the application's tables"),
         _ if code == "23514" || code.starts_with("22") || code.starts_with("54") => Problem::field(
             "body",

@@ -5,11 +5,12 @@
 mod application;
 pub mod chat;
 mod documents;
+mod inbound;
 mod watched;
 
 use crate::http::route::Route;
 
-/// All routes below `/v1/tenants/{tenant}` that are about the application's tables.
+/// All routes that are about the application's tables: below `/v1/tenants/{tenant}`, and the door for webhooks.
 pub fn routes() -> Vec<Route> {
-    [documents::routes(), chat::routes(), watched::routes()].into_iter().flatten().collect()
+    [documents::routes(), chat::routes(), inbound::routes(), watched::routes()].into_iter().flatten().collect()
 }

@@ -15,7 +15,7 @@ pub fn check(_loaded: &Loaded) -> &'static str {
 }
 
 /// The effective configuration: TOML with the source of each value as a comment, or, with `json`, an object
-/// `{section: {key: {"value", "source"}}}`, with `channel` beside the sections. Ends without a newline.
+/// `{section: {key: {"value", "source"}}}`, with lists such as `channel` beside the sections. Ends without a newline.
 pub fn show(loaded: &Loaded, json: bool) -> String {
     if json { as_json(loaded) } else { as_toml(loaded) }
 }

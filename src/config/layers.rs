@@ -11,9 +11,10 @@ use toml::{
 };
 
 use super::{
-    MANUAL, channel,
+    MANUAL,
     error::{ConfigError, Refusal},
-    secret::masked,
+    list::{self, LISTS, List},
+    secret::{masked, masked_list},
     spelling,
     value::{FromValue, kind},
 };
@@ -85,13 +86,15 @@ impl Settings {
                 settings.insert(format!("{section}.{key}"), setting);
             }
         }
-        let none = Value::Array(Vec::new());
-        let channels = Setting { value: none.clone(), source: Source::Default, default: none };
-        settings.insert(channel::LIST.to_owned(), channels);
+        for list in LISTS {
+            let none = Value::Array(Vec::new());
+            let setting = Setting { value: none.clone(), source: Source::Default, default: none };
+            settings.insert(list.name.to_owned(), setting);
+        }
         Ok(Self(settings))
     }
 
-    /// The `section.key`s that are set, and `channel`, for the test of completeness.
+    /// The `section.key`s that are set, and the lists, for the test of completeness.
     #[cfg(test)]
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -116,6 +119,7 @@ impl Settings {
         let setting = self.0.get(name)?;
         let value = match &setting.value {
             Value::String(text) => Value::String(masked(name, text)),
+            Value::Array(items) => masked_list(items, list::find(name).map_or(&[], |list| list.secrets)),
             other => other.clone(),
         };
         Some((value, &setting.source))
@@ -145,10 +149,10 @@ impl Settings {
         for (section, keys) in spans.get_ref() {
             let place = || at(section.span().start).place();
             let section_name = section.get_ref().as_ref();
-            if section_name == channel::LIST {
+            if let Some(list) = list::find(section_name) {
                 let listed = values.get(section_name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
                 let placed = |start: Option<usize>| at(start.unwrap_or(section.span().start)).place();
-                channels_fit(listed, keys.get_ref(), placed)?;
+                sections_fit(list, listed, keys.get_ref(), placed)?;
                 self.set(section_name, Value::Array(listed.to_vec()), at(section.span().start))?;
                 continue;
             }
@@ -217,9 +221,7 @@ impl Settings {
                 .parse()
                 .map(Value::Integer)
                 .map_err(|_| Refusal::new(format!("is not a whole number: {text:?}"), "write digits only")),
-            Some(Value::Array(_)) => serde_json::from_str(text)
-                .map(Value::Array)
-                .map_err(|_| Refusal::new(format!("is not a JSON list: {text:?}"), list_hint(name))),
+            Some(Value::Array(_)) => serde_json::from_str(text).map(Value::Array).map_err(|_| not_a_list(name, text)),
             _ => Ok(Value::String(text.to_owned())),
         };
         let value = value.map_err(|refusal| refusal.at(source.place(), name))?;
@@ -242,31 +244,34 @@ impl Settings {
     }
 }
 
-fn list_hint(name: &str) -> &'static str {
-    match name {
-        channel::LIST => "write it as [{\"name\": \"orders\", \"tenant\": \"tenant_id\"}]",
-        _ => "write it as [\"one\", \"two\"]",
-    }
+/// What may hold a secret is not quoted.
+fn not_a_list(name: &str, text: &str) -> Refusal {
+    let (quoted, json) = match list::find(name) {
+        Some(list) => (list.secrets.is_empty(), list.json),
+        None => (true, "[\"one\", \"two\"]"),
+    };
+    let quote = if quoted { format!(": {text:?}") } else { String::new() };
+    Refusal::new(format!("is not a JSON list{quote}"), format!("write it as {json}"))
 }
 
-/// Reads the list of channels of a file, for the line at which it cannot be read.
-fn channels_fit(
+/// Reads the sections of a list in a file, for the line at which they cannot be read.
+fn sections_fit(
+    list: &List,
     listed: &[Value],
     spans: &DeValue<'_>,
     place: impl Fn(Option<usize>) -> String,
 ) -> Result<(), ConfigError> {
     let Some(spans) = spans.as_array() else {
-        let refusal = Refusal::new("must be a list of sections", "write [[channel]] and its keys below");
-        return Err(refusal.at(place(None), channel::LIST));
+        let hint = format!("write [[{}]] and its keys below", list.name);
+        return Err(Refusal::new("must be a list of sections", hint).at(place(None), list.name));
     };
-    channel::read(listed).map(|_| ()).map_err(|objection| {
-        let span = spans.get(objection.channel);
+    (list.check)(listed).map_err(|objection| {
+        let span = spans.get(objection.item);
         let keys = span.and_then(|span| span.get_ref().as_table());
         let key = objection.key.as_deref();
         let found = keys.and_then(|keys| keys.iter().find(|(name, _)| Some(name.get_ref().as_ref()) == key));
         let start = found.map(|(name, _)| name.span().start).or(span.map(|span| span.span().start));
-        let name = key.map_or_else(|| channel::LIST.to_owned(), |key| format!("{}.{key}", channel::LIST));
-        objection.refusal.at(place(start), &name)
+        objection.at(place(start), list.name)
     })
 }
 
@@ -287,7 +292,7 @@ fn keys_of<'a>(section: &str, keys: &'a DeValue<'a>) -> Result<&'a DeTable<'a>, 
 }
 
 /// The contents of a mounted secret. Most editors and tools end it with a newline that is not part of it.
-fn secret_in(path: &str) -> Result<String, Refusal> {
+pub(super) fn secret_in(path: &str) -> Result<String, Refusal> {
     let text = fs::read_to_string(path).map_err(|error| {
         Refusal::new(format!("cannot be read from {path:?}: {error}"), "check the path and its permissions")
     })?;

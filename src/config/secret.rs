@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use toml::Value;
+
 const MASK: &str = "***";
 
 /// A string whose `Debug` and `Display` print `***`.
@@ -47,6 +49,17 @@ pub(super) fn masked(name: &str, text: &str) -> String {
         "auth.jwks" if text.contains("://") => masked_url(text),
         _ => text.to_owned(),
     }
+}
+
+/// What it prints of a list: the values of these keys are masked in each section.
+pub(super) fn masked_list(items: &[Value], secrets: &[&str]) -> Value {
+    let mut items = items.to_vec();
+    for (key, value) in items.iter_mut().filter_map(Value::as_table_mut).flat_map(|table| table.iter_mut()) {
+        if secrets.contains(&key.as_str()) {
+            *value = Value::String(MASK.to_owned());
+        }
+    }
+    Value::Array(items)
 }
 
 /// Masks the passwords of a URL or of a `key=value` connection string. In doubt too much is masked, not too little.

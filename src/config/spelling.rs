@@ -3,9 +3,10 @@
 //! Why unknown keys are refused and not skipped: a misspelt limit is a limit that is not in force.
 
 use super::{
-    SECTIONS, channel,
+    SECTIONS,
     error::{ConfigError, Refusal},
     layers::{ENV_PREFIX, SECRETS},
+    list::{self, LISTS},
 };
 
 pub(super) fn is_section(name: &str) -> bool {
@@ -15,8 +16,9 @@ pub(super) fn is_section(name: &str) -> bool {
 /// Objects to `[section]`.
 pub(super) fn unknown_section(section: &str) -> Refusal {
     let sections: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).collect();
-    let hint = match nearest(section, sections.iter().copied().chain([channel::LIST])) {
-        Some(channel::LIST) => "did you mean [[channel]]?".to_owned(),
+    let lists = LISTS.iter().map(|list| list.name);
+    let hint = match nearest(section, sections.iter().copied().chain(lists)) {
+        Some(meant) if list::find(meant).is_some() => format!("did you mean [[{meant}]]?"),
         Some(meant) => format!("did you mean [{meant}]?"),
         None => format!("the sections are {}", sections.join(", ")),
     };

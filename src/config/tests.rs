@@ -6,15 +6,15 @@ use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn from_env(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(super) fn from_env(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::load(None, pairs(env).into_iter(), &[])
 }
 
-fn from_text(text: &str) -> Result<Config, ConfigError> {
+pub(super) fn from_text(text: &str) -> Result<Config, ConfigError> {
     let mut settings = Settings::defaults()?;
     settings.add_text("my.toml", text)?;
     let config = Config::read(&settings)?;
@@ -23,16 +23,16 @@ fn from_text(text: &str) -> Result<Config, ConfigError> {
 }
 
 /// A directory of this test's own, removed when dropped.
-struct Folder(std::path::PathBuf);
+pub(super) struct Folder(std::path::PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    pub(super) fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tidings-config-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(super) fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
         path.display().to_string()
@@ -59,13 +59,18 @@ fn config_toml_is_complete() {
     let written: BTreeSet<String> = settings.names().map(str::to_owned).collect();
     let fields: BTreeSet<String> =
         SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}"))).collect();
-    assert_eq!(written, &fields | &BTreeSet::from(["channel".to_owned()]));
+    assert_eq!(written, &fields | &list::LISTS.iter().map(|list| list.name.to_owned()).collect());
+}
+
+/// The section of a list as it stands in the manual, without the comment signs.
+pub(super) fn example_of(list: &str) -> String {
+    let example = MANUAL.split(&format!("\n# [[{list}]]\n")).nth(1).unwrap().split("\n\n").next().unwrap();
+    let lines = example.lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap()));
+    format!("[[{list}]]\n{}", lines.collect::<String>())
 }
 
 #[test]
 fn the_channel_in_the_manual_is_complete_and_valid() {
-    let example = MANUAL.split("\n# [[channel]]\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let example: String = example.lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
     let expected = Channel {
         name: "chat_session_change".into(),
         tenant: "tenant_id".into(),
@@ -73,7 +78,7 @@ fn the_channel_in_the_manual_is_complete_and_valid() {
         subject: Some("session_id".into()),
         audience: Some("user_id".into()),
     };
-    assert_eq!(from_text(&format!("[[channel]]\n{example}")).unwrap().channel, [expected]);
+    assert_eq!(from_text(&example_of("channel")).unwrap().channel, [expected]);
 }
 
 #[test]

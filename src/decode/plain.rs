@@ -42,10 +42,7 @@ pub fn decode(channel: &Channel, payload: &str, at_us: i64, number: u64) -> Resu
     let shape = |error: serde_json::Error| DecodeError::Shape(error.column());
     let data: &RawValue = serde_json::from_str(payload).map_err(shape)?;
     members(data).map_err(shape)?;
-    let tenant = match channel.tenant.strip_prefix('=') {
-        Some(tenant) => Cow::Borrowed(tenant),
-        None => required(data, &channel.tenant, TENANT_BYTES_MAX, "tenant")?,
-    };
+    let tenant = tenant(&channel.tenant, data)?;
     let subject = match &channel.subject {
         Some(path) => text(data, path, SUBJECT_BYTES_MAX, "subject")?,
         None => None,
@@ -58,7 +55,7 @@ pub fn decode(channel: &Channel, payload: &str, at_us: i64, number: u64) -> Resu
     Ok(Arc::new(Event::new(Parts {
         identity: Identity::Live(number),
         at_us,
-        tenant: TenantId::trusted(&tenant),
+        tenant,
         audience: audience.as_deref(),
         kind: &channel.kind,
         source: &format!("/channel/{}", channel.name),
@@ -66,6 +63,15 @@ pub fn decode(channel: &Channel, payload: &str, at_us: i64, number: u64) -> Resu
         changed: None,
         data: Some(data),
     })))
+}
+
+/// Whose it is: what stands at a path, or the tenant that `=acme` names.
+pub fn tenant(rule: &str, data: &RawValue) -> Result<TenantId, DecodeError> {
+    let tenant = match rule.strip_prefix('=') {
+        Some(tenant) => Cow::Borrowed(tenant),
+        None => required(data, rule, TENANT_BYTES_MAX, "tenant")?,
+    };
+    Ok(TenantId::trusted(&tenant))
 }
 
 /// The members of an object. Of a name that comes twice the last counts, as it does for whoever parses the event.

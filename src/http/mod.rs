@@ -34,6 +34,7 @@ use warp::reply::{Reply, Response};
 use crate::app_api;
 use crate::app_api::chat::Gate;
 use crate::auth::{Principal, Verifier, VerifierConfig};
+use crate::config::Inbound;
 use crate::listener::Health;
 use crate::metrics::Metrics;
 use crate::replay::Log;
@@ -92,6 +93,8 @@ pub struct Settings {
     pub subscriptions_max: usize,
     /// Whether `?token=` is read.
     pub query_token: bool,
+    /// Who may deliver webhooks.
+    pub inbound: Arc<[Inbound]>,
     /// Signs the cookie of the pages.
     pub verifier: VerifierConfig,
 }

@@ -4,11 +4,13 @@ mod answer;
 mod bridge;
 mod clients;
 mod database;
+mod sender;
 
 pub use answer::Answer;
 pub use bridge::{Bridge, SECRET, admin, member, token};
 pub use clients::{Sse, Ws, events_of, get_page};
 pub use database::{Database, connect};
+pub use sender::{Delivery, WEBHOOK_SECRET, pipeline};
 
 use std::time::Duration;
 
