@@ -26,6 +26,7 @@ use crate::listener::{ListenError, Listener, Session, Settings};
 use crate::metrics::Metrics;
 use crate::migrate::{MigrateError, Wishes, migrate};
 use crate::replay::Log;
+use crate::responder::{Responder, ResponderError};
 use crate::ring::Bounds;
 use crate::router::Router;
 use crate::upkeep::Upkeep;
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The JWKS could not be loaded.
     #[error("{0}")]
     Keys(#[from] KeysError),
+    /// The settings of `[responder]` do not work.
+    #[error("{0}")]
+    Responder(#[from] ResponderError),
     /// The address could not be bound.
     #[error("{0} cannot be listened on: {1}")]
     Bind(SocketAddr, std::io::Error),
@@ -72,7 +76,7 @@ impl StartError {
             Self::Migrate(error) => return error.hint(),
             Self::Listen(error) => error.hint().into(),
             Self::Bind(..) => "another process may hold the address: choose one with http.listen".into(),
-            Self::Pool(_) | Self::Auth(_) | Self::Keys(_) => return None,
+            Self::Pool(_) | Self::Auth(_) | Self::Keys(_) | Self::Responder(_) => return None,
         })
     }
 }
@@ -89,6 +93,7 @@ pub struct App {
     upkeep: Upkeep,
     chat_metrics: ChatMetrics,
     chat_presence: ChatPresence,
+    responder: Option<Responder>,
     drain: Duration,
 }
 
@@ -206,6 +211,9 @@ impl App {
             connections: config.limits.connections,
         };
         let upkeep = Upkeep::new(&config.log, listener.bridge(), state.clone());
+        let shared = (state.log.clone(), state.router.clone(), state.metrics.clone());
+        let (tasks, kill) = (state.tasks.clone(), state.kill.clone());
+        let responder = Responder::new(&config.responder, listener.bridge(), shared, tasks, kill)?;
         let chat_metrics = ChatMetrics::new(state.router.clone(), state.log.clone());
         let chat_presence = ChatPresence::new(listener.bridge(), state.connections.clone(), state.log.clone());
         let drain = config.shutdown.drain;
@@ -220,6 +228,7 @@ impl App {
             upkeep,
             chat_metrics,
             chat_presence,
+            responder,
             drain,
         })
     }
@@ -238,6 +247,9 @@ impl App {
         background.spawn(self.upkeep.run(kill.clone()));
         background.spawn(self.chat_metrics.run(kill.clone()));
         background.spawn(self.chat_presence.run(kill.clone()));
+        if let Some(responder) = self.responder {
+            background.spawn(responder.run(stop.clone(), kill.clone()));
+        }
         background.spawn({
             let kill = kill.clone();
             async move { verifier.keep_fresh(kill).await }
@@ -276,5 +288,6 @@ fn http_settings(config: &Config) -> http::Settings {
         query_token: config.auth.query_token,
         inbound: config.inbound.clone().into(),
         verifier: verifier_config(&config.auth),
+        follow_up: (config.responder.kind != config::Kind::Off).then_some(config.responder.debounce),
     }
 }

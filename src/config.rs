@@ -17,6 +17,7 @@ mod error;
 mod inbound;
 mod layers;
 mod list;
+mod responder;
 mod secret;
 mod signing_key;
 mod spelling;
@@ -30,6 +31,8 @@ pub use channel::Channel;
 pub use error::ConfigError;
 pub use inbound::Inbound;
 pub use layers::Source;
+pub(crate) use responder::is_loopback;
+pub use responder::{Kind, signing_key};
 pub use secret::Secret;
 pub use signing_key::SigningKey;
 pub(crate) use spelling::nearest;
@@ -182,6 +185,40 @@ sections! {
         slow_after: Duration,
         /// Concurrent replays from the log.
         replays: usize,
+    }
+
+    /// Who answers chat messages.
+    responder: Responder {
+        /// Who answers.
+        kind: Kind,
+        /// Base address of a model's server, or the address of a webhook; empty where none is needed.
+        url: String,
+        /// Whether `url` may be http beyond the loopback address.
+        allow_http: bool,
+        /// Bearer key of a model's server, or the `whsec_` key that signs what a webhook is asked.
+        key: Secret,
+        /// The model's name.
+        model: String,
+        /// Whether a model's answer is asked for word by word.
+        stream: bool,
+        /// Template of the system prompt; empty: none.
+        system: String,
+        /// Messages of the conversation that are shown to whoever answers.
+        context_messages: usize,
+        /// `generate`, a template, or empty for none: what a new session begins with.
+        opening: String,
+        /// Actions that the opening offers, in its metadata.
+        actions: Vec<String>,
+        /// What is said when no answer could be made.
+        error_text: String,
+        /// Limit for one attempt to make an answer.
+        timeout: Duration,
+        /// Attempts before `error_text` is said.
+        attempts: usize,
+        /// Answers written at the same time, in this process.
+        in_flight: usize,
+        /// How long a follow-up waits for a further edit.
+        debounce: Duration,
     }
 
     /// What the process logs about itself.

@@ -15,7 +15,7 @@
 //!
 //! [`cursor`] is the one idea that makes it lossless: a cursor is a snapshot, and what it has not seen is sent.
 //! Beside the road: [`reading`] is the log page by page, [`consumer`] reads it for those who owe something for each event,
-//! [`app_api`] serves the application's tables through functions of schema `tidings_app`.
+//! [`responder`] answers chats, [`app_api`] serves the application's tables through functions of schema `tidings_app`.
 //! [`chat_metrics`] and [`chat_presence`] tell admins of chats what is in no row.
 //! [`app`] builds the parts and ends them in order; [`upkeep`] keeps the log small; [`cli`] is the command line; [`config`] the settings.
 //!
@@ -30,6 +30,7 @@
 //! - Row data is never parsed beyond the envelope and never logged. `an_event_is_one_line_whatever_its_json_looks_like`
 //! - The application is called with the tenant set, and row-level security holds it to that. `a_query_that_forgets_the_tenant_shows_no_other`
 //! - A webhook calls its function once, however often it comes. `two_deliveries_of_one_id_at_once_call_once`
+//! - One answer to each question, whatever crashes. `a_bridge_killed_while_it_answers_leaves_one_answer`
 //! - What is not in the log never becomes a cursor. `a_reconnect_resumes_from_the_last_event_of_the_log`
 //! - `config.toml` is complete. `config_toml_is_complete`
 
@@ -53,6 +54,7 @@ pub mod auth;
 pub mod consumer;
 pub mod disconnect;
 pub mod http;
+pub mod responder;
 
 pub mod app;
 pub mod chat_metrics;

@@ -65,6 +65,7 @@ pub struct Metrics {
     disconnects: Family<Reason, Counter>,
     refused: Family<Reason, Counter>,
     inbound: Family<Delivery, Counter>,
+    answers: Family<Reason, Counter>,
     cpu: Gauge<f64, AtomicU64>,
 }
 
@@ -93,6 +94,11 @@ impl Metrics {
     /// problem's code.
     pub fn inbound(&self, source: &str, outcome: &'static str) {
         self.inbound.get_or_create(&Delivery { source: source.to_owned(), outcome }).inc();
+    }
+
+    /// Counts an attempt at an answer by how it ended.
+    pub fn answer(&self, told: &'static str) {
+        self.answers.get_or_create(&Reason { reason: told }).inc();
     }
 
     /// The Prometheus text. Sizes of rings and readiness are read at this moment.
@@ -129,6 +135,7 @@ impl Metrics {
         one.register("disconnects", "Connections that the server ended", self.disconnects.clone());
         one.register("refused", "Requests refused, by problem code", self.refused.clone());
         one.register("inbound", "Webhooks delivered, by source and outcome", self.inbound.clone());
+        one.register("answers", "Attempts of the responder, by how they ended", self.answers.clone());
         one.register("process_cpu_seconds", "CPU time of this process", self.cpu.clone());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;

@@ -39,6 +39,7 @@ const SCHEMA: Set = Set {
         ("V16__consumers", include_str!("../sql/V16__consumers.sql")),
         ("V17__chat", include_str!("../sql/V17__chat.sql")),
         ("V18__inbound", include_str!("../sql/V18__inbound.sql")),
+        ("V19__responder", include_str!("../sql/V19__responder.sql")),
         ("V20__subject", include_str!("../sql/V20__subject.sql")),
     ],
 };
@@ -52,6 +53,7 @@ const APP: Set = Set {
         ("V2__functions", include_str!("../sql/app/V2__functions.sql")),
         ("V3__walls", include_str!("../sql/app/V3__walls.sql")),
         ("V6__chat", include_str!("../sql/app/V6__chat.sql")),
+        ("V7__answers", include_str!("../sql/app/V7__answers.sql")),
         ("V9__inbound", include_str!("../sql/app/V9__inbound.sql")),
     ],
 };

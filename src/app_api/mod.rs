@@ -5,6 +5,7 @@
 mod application;
 pub mod chat;
 mod documents;
+mod follow_up;
 mod inbound;
 mod watched;
 
@@ -12,5 +13,8 @@ use crate::http::route::Route;
 
 /// All routes that are about the application's tables: below `/v1/tenants/{tenant}`, and the door for webhooks.
 pub fn routes() -> Vec<Route> {
-    [documents::routes(), chat::routes(), inbound::routes(), watched::routes()].into_iter().flatten().collect()
+    [documents::routes(), chat::routes(), follow_up::routes(), inbound::routes(), watched::routes()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! `tidings demo`: everything at once, with nothing but PostgreSQL installed.
 //!
 //! Place: beside `serve`, whose server it runs. Around it: a private database unless one is given, the reference tables,
-//! the watched tables of `triggers/`, three tenants, and traffic that looks like people at work.
+//! the watched tables of `triggers/`, three tenants, traffic that looks like people at work, and an echo that answers chats.
 //!
 //! Invariant: a private database is gone afterwards, however the demo ends; one that was given keeps its rows.
 
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::signals::Signals;
 use super::{Failure, database, say, triggers, with_client};
 use crate::app::{self, App};
-use crate::config::{Config, Secret};
+use crate::config::{Config, Kind, Secret};
 use crate::migrate::{Wishes, migrate};
 use crate::private_postgres::{Options, PrivatePostgres};
 
@@ -61,6 +61,10 @@ pub async fn run(_args: Args, mut config: Config) -> Result<ExitCode, Failure> {
     config.shutdown.drain = config.shutdown.drain.min(DRAIN_MAX);
     if config.auth.secret.is_empty() {
         config.auth.secret = Secret::new(format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()));
+    }
+    if config.responder.kind == Kind::Off {
+        // Chats that nobody at the simulated desks takes up are answered, word by word, with nothing to configure.
+        config.responder.kind = Kind::Echo;
     }
     let private = start_database(&mut config).await?;
     // Woken by: the end of the demo, after the first signal · a second signal. A private server that is dropped here is

@@ -11,6 +11,7 @@ use super::{
     Auth, Config,
     error::{ConfigError, Refusal},
     layers::Settings,
+    responder,
 };
 
 /// With less, a token's signature is guessed offline in no time. The verifier warns below 32, what SHA-256 gives.
@@ -36,6 +37,9 @@ pub(super) fn refuse_impossible(config: &Config, settings: &Settings) -> Result<
         rules.hold(&["http.origins"], origin_is_exact(origin))?;
     }
     keys_fit(&config.auth, &rules)?;
+    if let Some((names, refusal)) = responder::objection(&config.responder) {
+        rules.hold(names, Err(refusal))?;
+    }
     for (name, path) in [
         ("auth.tenant_claim", &config.auth.tenant_claim),
         ("auth.role_claim", &config.auth.role_claim),
@@ -87,6 +91,8 @@ fn nothing_is_instant(config: &Config, rules: &Rules) -> Result<(), ConfigError>
         ("http.retry_max", config.http.retry_max),
         ("auth.jwks_refresh", config.auth.jwks_refresh),
         ("limits.slow_after", config.limits.slow_after),
+        ("responder.timeout", config.responder.timeout),
+        ("responder.debounce", config.responder.debounce),
     ] {
         rules.demand(
             !duration.is_zero(),

@@ -21,7 +21,7 @@ use super::{
 
 pub(super) const ENV_PREFIX: &str = "TIDINGS__";
 /// The settings that may be read from a file named by `…_FILE`.
-pub(super) const SECRETS: &[&str] = &["database.url", "auth.secret", "auth.previous_secret"];
+pub(super) const SECRETS: &[&str] = &["database.url", "auth.secret", "auth.previous_secret", "responder.key"];
 
 /// Which layer set a value. A later variant wins over an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

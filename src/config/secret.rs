@@ -44,9 +44,9 @@ impl fmt::Display for Secret {
 /// What `config show` prints of the setting `name`. An empty secret stays empty: it tells that nothing was set.
 pub(super) fn masked(name: &str, text: &str) -> String {
     match name {
-        "auth.secret" | "auth.previous_secret" if !text.is_empty() => MASK.to_owned(),
+        "auth.secret" | "auth.previous_secret" | "responder.key" if !text.is_empty() => MASK.to_owned(),
         "database.url" => masked_url(text),
-        "auth.jwks" if text.contains("://") => masked_url(text),
+        "auth.jwks" | "responder.url" if text.contains("://") => masked_url(text),
         _ => text.to_owned(),
     }
 }

@@ -97,6 +97,8 @@ pub struct Settings {
     pub inbound: Arc<[Inbound]>,
     /// Signs the cookie of the pages.
     pub verifier: VerifierConfig,
+    /// How long a follow-up waits for a further edit; none where nobody answers.
+    pub follow_up: Option<Duration>,
 }
 
 impl State {

@@ -38,6 +38,7 @@ mod random_watches;
 mod recipe_cases;
 mod replacing;
 mod replication;
+mod responder;
 mod restore;
 mod resume;
 mod retention;
