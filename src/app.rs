@@ -25,6 +25,7 @@ use crate::http::{self, State};
 use crate::listener::{ListenError, Listener, Session, Settings};
 use crate::metrics::Metrics;
 use crate::migrate::{MigrateError, Wishes, migrate};
+use crate::outbound::{Outbound, OutboundError};
 use crate::replay::Log;
 use crate::responder::{Responder, ResponderError};
 use crate::ring::Bounds;
@@ -61,6 +62,9 @@ pub enum StartError {
     /// The settings of `[responder]` do not work.
     #[error("{0}")]
     Responder(#[from] ResponderError),
+    /// Webhooks or e-mail cannot be set up.
+    #[error("{0}")]
+    Outbound(#[from] OutboundError),
     /// The address could not be bound.
     #[error("{0} cannot be listened on: {1}")]
     Bind(SocketAddr, std::io::Error),
@@ -76,7 +80,7 @@ impl StartError {
             Self::Migrate(error) => return error.hint(),
             Self::Listen(error) => error.hint().into(),
             Self::Bind(..) => "another process may hold the address: choose one with http.listen".into(),
-            Self::Pool(_) | Self::Auth(_) | Self::Keys(_) | Self::Responder(_) => return None,
+            Self::Pool(_) | Self::Auth(_) | Self::Keys(_) | Self::Responder(_) | Self::Outbound(_) => return None,
         })
     }
 }
@@ -94,6 +98,7 @@ pub struct App {
     chat_metrics: ChatMetrics,
     chat_presence: ChatPresence,
     responder: Option<Responder>,
+    outbound: Outbound,
     drain: Duration,
 }
 
@@ -214,6 +219,7 @@ impl App {
         let shared = (state.log.clone(), state.router.clone(), state.metrics.clone());
         let (tasks, kill) = (state.tasks.clone(), state.kill.clone());
         let responder = Responder::new(&config.responder, listener.bridge(), shared, tasks, kill)?;
+        let outbound = Outbound::build(config, listener.bridge(), &state)?;
         let chat_metrics = ChatMetrics::new(state.router.clone(), state.log.clone());
         let chat_presence = ChatPresence::new(listener.bridge(), state.connections.clone(), state.log.clone());
         let drain = config.shutdown.drain;
@@ -229,6 +235,7 @@ impl App {
             chat_metrics,
             chat_presence,
             responder,
+            outbound,
             drain,
         })
     }
@@ -256,6 +263,8 @@ impl App {
         });
         let routes = http::filter(state.clone());
         let origins = state.settings.origins.clone();
+        // Beside the connections: what is being delivered has the drain's time too.
+        tasks.spawn(self.outbound.run());
         tasks.spawn(serve::accept(socket, routes, origins, sockets, tasks.clone(), stop.clone(), kill.clone()));
 
         shutdown.await;

@@ -13,6 +13,7 @@
 
 mod channel;
 mod check;
+mod email;
 mod error;
 mod inbound;
 mod layers;
@@ -24,18 +25,20 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 mod value;
+mod webhook;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, time::Duration};
 
 pub use channel::Channel;
+pub(crate) use check::is_loopback;
 pub use error::ConfigError;
 pub use inbound::Inbound;
 pub use layers::Source;
-pub(crate) use responder::is_loopback;
-pub use responder::{Kind, signing_key};
+pub use responder::Kind;
 pub use secret::Secret;
 pub use signing_key::SigningKey;
 pub(crate) use spelling::nearest;
+pub use webhook::Webhook;
 
 use layers::Settings;
 
@@ -53,6 +56,8 @@ macro_rules! sections {
             pub channel: Vec<Channel>,
             /// Sources of webhooks: one `[[inbound]]` each.
             pub inbound: Vec<Inbound>,
+            /// Endpoints that events are posted to: one `[[webhook]]` each.
+            pub webhook: Vec<Webhook>,
         }
 
         $($(#[$doc])*
@@ -70,6 +75,7 @@ macro_rules! sections {
                     },)*
                     channel: settings.read(channel::LIST.name)?,
                     inbound: settings.read(inbound::LIST.name)?,
+                    webhook: settings.read(webhook::LIST.name)?,
                 })
             }
         }
@@ -219,6 +225,38 @@ sections! {
         in_flight: usize,
         /// How long a follow-up waits for a further edit.
         debounce: Duration,
+    }
+
+    /// What webhooks and e-mail have in common.
+    delivery: Delivery {
+        /// Attempts at the same time, of one consumer in one process.
+        in_flight: usize,
+        /// No pause before a further attempt is shorter.
+        retry_after_min: Duration,
+        /// None is longer; not below `retry_after_min`.
+        retry_after_max: Duration,
+        /// Given up after this.
+        retry_for: Duration,
+    }
+
+    /// Events as e-mail.
+    email: Email {
+        /// URL of the SMTP server; empty when not set, and then nothing is sent.
+        smtp: Secret,
+        /// Mailbox that letters come from.
+        from: String,
+        /// Where clients of people reach this server: for links in letters.
+        public_url: String,
+        /// Globs of event types.
+        types: Vec<String>,
+        /// Template of the subject.
+        subject: String,
+        /// Template of the text.
+        text: String,
+        /// Template of the HTML; empty: none.
+        html: String,
+        /// Limit for one attempt.
+        timeout: Duration,
     }
 
     /// What the process logs about itself.

@@ -5,9 +5,15 @@
 //! (`a_consumer_takes_each_event_once_whatever_crashes`).
 //!
 //! The lead is a lease: an instance that dies is replaced within [`LEASE`], one that ends in order at once. One that was
-//! stopped and wakes up finds that its cursor does not move (`_move` says so) and takes nothing.
+//! stopped and wakes up finds that its cursor does not move (`_move` says so) and takes nothing; it keeps the lead only
+//! where nobody had it since (`_renew` says so), else it asks anew, for the lead and the place
+//! (`a_leader_that_was_stopped_and_wakes_up_takes_nothing_twice`).
 //!
 //! Why the log and not a ring: the deliveries are written to the database anyway, and a cursor in the log outlives us.
+//!
+//! Why another history does not make it start over, as it makes clients: its cursor lies in the database whose log it
+//! reads. Whatever a promotion or a restore took back, it took back from both
+//! (`a_consumer_goes_on_where_it_was_after_a_promotion`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +23,20 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Globs;
-use crate::cursor::Cursor;
+use crate::cursor::{Base, Cursor};
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::metrics::Metrics;
 use crate::reading::{ReadError, Reading};
-use crate::replay::{Log, LogError, Scope};
+use crate::replay::{Log, LogError, Reset, Scope};
 use crate::router::Router;
 
 /// A dead leader is replaced after this.
 pub const LEASE: Duration = Duration::from_secs(6);
-/// A leader says that it is alive this often, and others ask whether it still is.
+/// A leader says that it is alive this often: two of them may be late.
 const RENEW: Duration = Duration::from_secs(2);
+/// Others ask this often, at most, whether it still is: one read of one row.
+const ASK: Duration = Duration::from_secs(1);
 /// Events taken in one transaction.
 const PAGE: usize = 200;
 /// After the bell, so that what is committed together is read together.
@@ -43,6 +51,9 @@ pub trait Take: Send + Sync + 'static {
         transaction: &Transaction<'_>,
         events: &[Arc<Event>],
     ) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// That transaction was committed: whoever does what was noted may begin.
+    fn noted(&self) {}
 }
 
 /// A consumer's task.
@@ -68,7 +79,7 @@ impl<T: Take> Consumer<T> {
     pub async fn run(self, cancel: CancellationToken) {
         while cancel.run_until_cancelled(self.turn()).await.is_some() {
             // Jitter keeps instances that were started together apart.
-            let pause = RENEW.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+            let pause = ASK.mul_f64(0.5 + rand::random::<f64>() / 2.0);
             cancel.run_until_cancelled(sleep(pause)).await;
         }
     }
@@ -77,8 +88,12 @@ impl<T: Take> Consumer<T> {
     async fn turn(&self) {
         match self.lead().await {
             Ok(Some(cursor)) => {
-                if let Err(error) = self.follow(cursor).await {
-                    tracing::warn!(consumer = self.name, %error, "a consumer stopped reading and will be tried again");
+                tracing::info!(consumer = self.name, "reading for this consumer");
+                match self.follow(&cursor).await {
+                    Ok(()) => tracing::info!(consumer = self.name, "another instance reads for this consumer"),
+                    Err(error) => {
+                        tracing::warn!(consumer = self.name, %error, "a consumer stopped reading and will be tried again");
+                    }
                 }
             }
             Ok(None) => {}
@@ -89,32 +104,25 @@ impl<T: Take> Consumer<T> {
     async fn lead(&self) -> Result<Option<String>, LogError> {
         let client = self.log.pool().get().await?;
         let statement = client.prepare_cached("select tidings._lead($1, $2, $3)").await?;
-        let lease = LEASE.as_secs_f64();
-        // No row when another leads.
-        let row = client.query_opt(&statement, &[&self.name, &self.bridge, &lease]).await?;
-        Ok(row.and_then(|row| row.get(0)))
+        // Null when another leads.
+        Ok(client.query_one(&statement, &[&self.name, &self.bridge, &LEASE.as_secs_f64()]).await?.get(0))
     }
 
-    async fn follow(&self, cursor: String) -> Result<(), ReadError> {
+    /// Takes what comes, until another leads.
+    async fn follow(&self, stored: &str) -> Result<(), ReadError> {
         let mut bell = self.router.bell();
-        let mut cursor = cursor.parse::<Cursor>().ok();
+        let mut cursor = stored.parse::<Cursor>().ok();
+        // What had been seen when retention took the rest: the log may still hold some of it.
+        let mut seen: Option<Base> = None;
         let mut renewed = Instant::now();
         loop {
             bell.mark_unchanged();
-            let mut reading = match Reading::begin(&self.log, &Scope::Every, cursor.take()).await {
-                Err(ReadError::Gone(reset)) => {
-                    tracing::error!(
-                        consumer = self.name,
-                        reason = reset.reason(),
-                        "a consumer was away for longer than the log reaches back; it goes on with the oldest event there is"
-                    );
-                    self.metrics.consumer_gaps.inc();
-                    Reading::begin(&self.log, &Scope::Every, None).await?
-                }
-                reading => reading?,
-            };
+            let mut reading = self.begin(cursor.take(), &mut seen).await?;
             loop {
-                let found = reading.read(&self.log, &Scope::Every, &self.filter(), PAGE).await?;
+                let mut found = reading.read(&self.log, &Scope::Every, &self.filter(), PAGE).await?;
+                if let Some(seen) = &seen {
+                    found.events.retain(|event| event.key().is_none_or(|key| seen.unseen(key.xid, key.eid)));
+                }
                 // What it does not want moves the stored cursor with the lease only: that costs a write.
                 let due = renewed.elapsed() >= RENEW;
                 if (due || !found.events.is_empty()) && !self.note(&found.events, &found.cursor).await? {
@@ -137,9 +145,32 @@ impl<T: Take> Consumer<T> {
         }
     }
 
-    async fn renew(&self, renewed: &mut Instant) -> Result<bool, ReadError> {
+    /// A reading behind the cursor; where retention was faster, of all there is, and `seen` says what of it was taken before.
+    async fn begin(&self, cursor: Option<Cursor>, seen: &mut Option<Base>) -> Result<Reading, ReadError> {
+        let behind = match Reading::begin(&self.log, &Scope::Every, cursor.clone()).await {
+            Err(ReadError::Gone(Reset::History)) => {
+                let epoch = self.log.now().await?.epoch;
+                Reading::begin(&self.log, &Scope::Every, cursor.clone().map(|cursor| cursor.of_history(epoch))).await
+            }
+            reading => reading,
+        };
+        let Err(ReadError::Gone(reset)) = behind else { return behind };
+        tracing::error!(
+            consumer = self.name,
+            reason = reset.reason(),
+            "events were removed from the log before this consumer had taken them; it goes on with the oldest that are left"
+        );
+        self.metrics.consumer_gaps.inc();
+        // Numbers of another cluster's transactions mean nothing here; its log was left behind as well.
+        *seen = cursor.filter(|_| reset == Reset::Unknown).and_then(Cursor::into_base);
+        Reading::begin(&self.log, &Scope::Every, None).await
+    }
+
+    async fn renew(&self, renewed: &mut Instant) -> Result<bool, LogError> {
         *renewed = Instant::now();
-        Ok(self.lead().await?.is_some())
+        let client = self.log.pool().get().await?;
+        let statement = client.prepare_cached("select tidings._renew($1, $2, $3)").await?;
+        Ok(client.query_one(&statement, &[&self.name, &self.bridge, &LEASE.as_secs_f64()]).await?.get(0))
     }
 
     /// Notes what a page asks for and how far it reaches, both or neither. False: another leads.
@@ -156,6 +187,9 @@ impl<T: Take> Consumer<T> {
             self.take.take(&transaction, events).await?;
         }
         transaction.commit().await?;
+        if !events.is_empty() {
+            self.take.noted();
+        }
         Ok(true)
     }
 

@@ -131,6 +131,26 @@ pub enum Cursor {
     },
 }
 
+impl Cursor {
+    /// The same place in a history of another name. Only for whoever knows that what it saw is there as well.
+    pub fn of_history(self, epoch: Box<str>) -> Self {
+        match self {
+            Self::Event(key) => Self::Event(key),
+            Self::Snapshot(stamp) => Self::Snapshot(Stamp { epoch, ..stamp }),
+            Self::Page { from, to, last } => Self::Page { from: Stamp { epoch, ..from }, to, last },
+        }
+    }
+
+    /// What its owner has seen at least; an event's id alone does not say.
+    pub fn into_base(self) -> Option<Base> {
+        match self {
+            Self::Event(_) => None,
+            Self::Snapshot(stamp) => Some(stamp.base),
+            Self::Page { from, .. } => Some(from.base),
+        }
+    }
+}
+
 /// A base and the history it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Stamp {

@@ -14,8 +14,9 @@
 //! ```
 //!
 //! [`cursor`] is the one idea that makes it lossless: a cursor is a snapshot, and what it has not seen is sent.
-//! Beside the road: [`reading`] is the log page by page, [`consumer`] reads it for those who owe something for each event,
-//! [`responder`] answers chats, [`app_api`] serves the application's tables through functions of schema `tidings_app`.
+//! Beside the road: [`reading`] is the log page by page. What leaves without a client asking reads it as a durable [`consumer`]:
+//! [`outbound`] starts one for each [`webhook`] and for [`email`], and [`delivery`] attempts what they owe until it arrives;
+//! [`responder`] answers chats. [`app_api`] serves the application's tables through functions of schema `tidings_app`;
 //! [`chat_metrics`] and [`chat_presence`] tell admins of chats what is in no row.
 //! [`app`] builds the parts and ends them in order; [`upkeep`] keeps the log small; [`cli`] is the command line; [`config`] the settings.
 //!
@@ -32,6 +33,8 @@
 //! - A webhook calls its function once, however often it comes. `two_deliveries_of_one_id_at_once_call_once`
 //! - One answer to each question, whatever crashes. `a_bridge_killed_while_it_answers_leaves_one_answer`
 //! - What is not in the log never becomes a cursor. `a_reconnect_resumes_from_the_last_event_of_the_log`
+//! - A consumer takes each event once, whatever crashes. `a_consumer_takes_each_event_once_whatever_crashes`
+//! - What is owed is delivered or told as a dead letter. `every_event_reaches_a_webhook_whatever_is_killed`
 //! - `config.toml` is complete. `config_toml_is_complete`
 
 pub mod listener;
@@ -51,10 +54,16 @@ pub mod subscriber;
 
 pub mod app_api;
 pub mod auth;
-pub mod consumer;
 pub mod disconnect;
 pub mod http;
 pub mod responder;
+
+pub mod consumer;
+pub mod delivery;
+pub mod email;
+pub mod outbound;
+pub mod signature;
+pub mod webhook;
 
 pub mod app;
 pub mod chat_metrics;

@@ -31,6 +31,32 @@ pub struct Delivery {
     outcome: &'static str,
 }
 
+/// A label `consumer`: names from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Consumer {
+    consumer: String,
+}
+
+/// Labels `consumer` and `outcome`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempted {
+    consumer: String,
+    outcome: &'static str,
+}
+
+/// How an attempt to deliver went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Went {
+    /// It arrived.
+    Delivered,
+    /// It became one for each recipient.
+    Split,
+    /// It failed and will be tried again.
+    Retried,
+    /// It became a dead letter.
+    GivenUp,
+}
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -56,6 +82,10 @@ pub struct Metrics {
     pub log_bytes: Gauge,
     /// Age of its oldest event.
     pub log_seconds: Gauge,
+    deliveries: Family<Attempted, Counter>,
+    owed: Family<Consumer, Gauge>,
+    owed_seconds: Family<Consumer, Gauge>,
+    dead_letters: Family<Consumer, Gauge>,
     ready: Gauge,
     tenants: Gauge,
     ring_events: Gauge,
@@ -101,6 +131,25 @@ impl Metrics {
         self.answers.get_or_create(&Reason { reason: told }).inc();
     }
 
+    /// Counts an attempt to deliver.
+    pub fn delivery(&self, consumer: &str, went: Went) {
+        let outcome = match went {
+            Went::Delivered => "delivered",
+            Went::Split => "split",
+            Went::Retried => "retried",
+            Went::GivenUp => "given_up",
+        };
+        self.deliveries.get_or_create(&Attempted { consumer: consumer.to_owned(), outcome }).inc();
+    }
+
+    /// Notes what a consumer owes, what it gave up, and how long the oldest that it owes has been tried.
+    pub fn owed(&self, consumer: &str, owed: i64, dead: i64, oldest_s: i64) {
+        let consumer = Consumer { consumer: consumer.to_owned() };
+        self.owed.get_or_create(&consumer).set(owed);
+        self.dead_letters.get_or_create(&consumer).set(dead);
+        self.owed_seconds.get_or_create(&consumer).set(oldest_s);
+    }
+
     /// The Prometheus text. Sizes of rings and readiness are read at this moment.
     pub fn text(&self, ready: bool, rings: (usize, usize, usize)) -> Result<String, std::fmt::Error> {
         self.ready.set(i64::from(ready));
@@ -123,6 +172,14 @@ impl Metrics {
             "Times a consumer had been away for longer than the log",
             self.consumer_gaps.clone(),
         );
+        one.register("deliveries", "Attempts to deliver, by consumer and outcome", self.deliveries.clone());
+        one.register("deliveries_owed", "Deliveries that are not done", self.owed.clone());
+        one.register(
+            "deliveries_oldest_seconds",
+            "How long the oldest of them has been tried",
+            self.owed_seconds.clone(),
+        );
+        one.register("dead_letters", "Deliveries that were given up", self.dead_letters.clone());
         one.register("log_rotations", "Partitions of the log emptied by retention", self.rotations.clone());
         one.register("log_bytes", "Size of the log on disk, with its indexes", self.log_bytes.clone());
         one.register("log_oldest_seconds", "Age of the oldest event in the log", self.log_seconds.clone());

@@ -67,7 +67,7 @@ impl Reading {
         &self.from.base
     }
 
-    /// One page from where this reading stands. An empty one moves it up to now.
+    /// One page from where this reading stands, which it moves behind that page. An empty one moves it up to now.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -98,7 +98,8 @@ impl Reading {
                 }
             }
             if cut {
-                let cursor = Cursor::Page { from: self.from.clone(), to: to.base, last: seen };
+                let cursor = Cursor::Page { from: self.from.clone(), to: to.base.clone(), last: seen };
+                self.page = Some((to.base, seen));
                 return Ok(Found { events, cursor, more: true });
             }
             self.from = to.clone();

@@ -1,5 +1,5 @@
-//! What a bridge does for the database now and then: retention of the log, watches that follow altered tables, and a note of
-//! who is connected.
+//! What a bridge does for the database now and then: retention of the log and of dead letters, watches that follow altered
+//! tables, and a note of who is connected.
 //!
 //! Place: beside the road. Every instance does it; locks in the database let one at a time through.
 //!
@@ -20,6 +20,8 @@ use crate::replay::LogError;
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Tables are altered rarely, and captured rightly meanwhile, only more slowly: looked at each so many turns.
 const TURNS_PER_REFRESH: u32 = 12;
+/// What could not be delivered is kept for so many days: time to look at it, and to send it again.
+const DEAD_LETTERS_DAYS: i32 = 30;
 /// More tenants than these are not listed in the note.
 const TENANTS_MAX: usize = 500;
 
@@ -61,6 +63,7 @@ impl Upkeep {
             for done in client.query("select tidings._refresh()", &[]).await? {
                 tracing::info!("{}", done.get::<_, &str>(0));
             }
+            client.execute("select tidings._bury(make_interval(days => $1))", &[&DEAD_LETTERS_DAYS]).await?;
         }
         let log = "select sum(bytes)::bigint, coalesce(extract(epoch from now() - min(oldest_at)), 0)::bigint from tidings.log";
         let log = client.query_one(log, &[]).await?;

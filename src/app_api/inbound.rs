@@ -6,8 +6,6 @@
 //! transaction of the call (`two_deliveries_of_one_id_at_once_call_once`). A call that failed is not noted: its sender may
 //! try again.
 
-mod signature;
-
 use std::sync::{Arc, LazyLock};
 
 use serde_json::value::RawValue;
@@ -25,7 +23,7 @@ use crate::http::credential::unix_now;
 use crate::http::problem::Problem;
 use crate::http::route::{Request, Route, route};
 use crate::http::status::json;
-use signature::{Claim, Distrust, WINDOW_S};
+use crate::signature::{Claim, Distrust, WINDOW_S};
 
 /// Stands in for a key that is not there; nobody knows it.
 static NO_KEY: LazyLock<[u8; 32]> = LazyLock::new(rand::random);

@@ -7,14 +7,22 @@ pub mod chat;
 mod documents;
 mod follow_up;
 mod inbound;
+mod unsubscribe;
 mod watched;
 
 use crate::http::route::Route;
 
-/// All routes that are about the application's tables: below `/v1/tenants/{tenant}`, and the door for webhooks.
+/// All routes that are about the application's tables: below `/v1/tenants/{tenant}`, the door for webhooks, and the link in letters.
 pub fn routes() -> Vec<Route> {
-    [documents::routes(), chat::routes(), follow_up::routes(), inbound::routes(), watched::routes()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        documents::routes(),
+        chat::routes(),
+        follow_up::routes(),
+        inbound::routes(),
+        unsubscribe::routes(),
+        watched::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -25,6 +25,7 @@ mod key_set;
 mod key_source;
 mod mint;
 mod principal;
+pub mod unsubscribe;
 mod verifier;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! a configuration file stand between server and client, where SQL does not look.
 
 mod client_side;
+mod consumers;
 mod finding;
 mod road;
 
@@ -105,6 +106,7 @@ async fn examine(
             all.extend(rows.map_err(denied)?.iter().map(Finding::from_row));
         }
         client_side::retention(client, loaded, &mut all).await?;
+        consumers::consumers(client, loaded, &mut all).await?;
     }
     client_side::clock(client, &mut all).await?;
     client_side::listening(client, notifications, config, &mut all).await?;

@@ -15,7 +15,8 @@ pub(super) const LIST: List = List {
     name: "channel",
     check: |list| read(list).map(|_| ()),
     json: "[{\"name\": \"orders\", \"tenant\": \"tenant_id\"}]",
-    secrets: &[],
+    is_open: true,
+    masked: toml::Table::clone,
 };
 const KEYS: [&str; 5] = ["name", "tenant", "type", "subject", "audience"];
 

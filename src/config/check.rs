@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Auth, Config,
+    Auth, Config, email,
     error::{ConfigError, Refusal},
     layers::Settings,
     responder,
@@ -20,6 +20,8 @@ const SECRET_BYTES_MIN: usize = 8;
 const HEARTBEAT_MAX: Duration = Duration::from_secs(25);
 /// An eighth of it, a partition of the log, has to hold a few of the largest events.
 const LOG_BYTES_MIN: usize = 64 << 20;
+/// Far beyond what helps: each is a socket, and a row that is locked and settled.
+const IN_FLIGHT_MAX: usize = 1000;
 /// PostgreSQL keeps timeouts as milliseconds in 31 bits.
 const STATEMENT_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 24 * 60 * 60);
 
@@ -40,6 +42,7 @@ pub(super) fn refuse_impossible(config: &Config, settings: &Settings) -> Result<
     if let Some((names, refusal)) = responder::objection(&config.responder) {
         rules.hold(names, Err(refusal))?;
     }
+    delivery_fits(config, &rules)?;
     for (name, path) in [
         ("auth.tenant_claim", &config.auth.tenant_claim),
         ("auth.role_claim", &config.auth.role_claim),
@@ -89,6 +92,10 @@ fn nothing_is_instant(config: &Config, rules: &Rules) -> Result<(), ConfigError>
         ("http.write_timeout", config.http.write_timeout),
         ("http.retry_min", config.http.retry_min),
         ("http.retry_max", config.http.retry_max),
+        ("delivery.retry_after_min", config.delivery.retry_after_min),
+        ("delivery.retry_after_max", config.delivery.retry_after_max),
+        ("delivery.retry_for", config.delivery.retry_for),
+        ("email.timeout", config.email.timeout),
         ("auth.jwks_refresh", config.auth.jwks_refresh),
         ("limits.slow_after", config.limits.slow_after),
         ("responder.timeout", config.responder.timeout),
@@ -171,6 +178,23 @@ fn times_and_sizes_fit(config: &Config, rules: &Rules) -> Result<(), ConfigError
         "is more than `ring.bytes_max`: a published event might fit no ring",
         "raise ring.bytes_max or lower http.request_bytes_max",
     )
+}
+
+fn delivery_fits(config: &Config, rules: &Rules) -> Result<(), ConfigError> {
+    let delivery = &config.delivery;
+    rules.demand(
+        delivery.in_flight <= IN_FLIGHT_MAX,
+        &["delivery.in_flight"],
+        "is more than one endpoint stands at once",
+        "write at most 1000",
+    )?;
+    rules.demand(
+        delivery.retry_after_min <= delivery.retry_after_max,
+        &["delivery.retry_after_min", "delivery.retry_after_max"],
+        "is longer than `delivery.retry_after_max`",
+        "make it the shorter of the two",
+    )?;
+    email::refuse_impossible(config, |names, checked| rules.hold(names, checked))
 }
 
 /// An origin must be written as browsers send it, for it is compared letter by letter.
@@ -271,9 +295,14 @@ fn jwks_is_trustworthy(jwks: &str) -> bool {
                 Some((host, port)) if !port.contains(']') => host,
                 _ => authority,
             };
-            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+            is_loopback(host)
         }
         Some(_) => false,
     }
+}
+
+/// Whether what is sent there never leaves this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

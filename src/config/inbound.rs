@@ -6,9 +6,9 @@ use toml::Value;
 
 use super::{
     error::Refusal,
-    layers::secret_in,
     list::{self, List, Objection, Section, Wrong, tenant_fits},
-    signing_key::SigningKey,
+    secret::masked_section,
+    signing_key::{Open, SigningKey, keys, open},
     value::FromValue,
 };
 
@@ -17,7 +17,8 @@ pub(super) const LIST: List = List {
     name: "inbound",
     check: |list| read(list, |_| Ok(None)).map(|_| ()),
     json: "[{\"name\": \"pipeline\", \"secret_file\": \"/run/secrets/pipeline\"}]",
-    secrets: &["secret", "previous_secret"],
+    is_open: false,
+    masked: masked_section,
 };
 const KEYS: [&str; 7] = ["name", "secret", "secret_file", "previous_secret", "previous_secret_file", "tenant", "call"];
 
@@ -36,13 +37,9 @@ pub struct Inbound {
 
 impl FromValue for Vec<Inbound> {
     fn from_value(value: &Value) -> Result<Self, Refusal> {
-        let open = |path: &str| secret_in(path).and_then(|text| SigningKey::read(&text)).map(Some);
         read(value.as_array().map_or(&[], Vec::as_slice), open).map_err(Objection::without_line)
     }
 }
-
-/// What `…_file` stands for: the key in it, or none where it is not opened.
-type Open = fn(&str) -> Result<Option<SigningKey>, Refusal>;
 
 fn read(list: &[Value], open: Open) -> Result<Vec<Inbound>, Objection> {
     let twice = || Refusal::new("is there already", "keep one [[inbound]] of each name");
@@ -52,12 +49,7 @@ fn read(list: &[Value], open: Open) -> Result<Vec<Inbound>, Objection> {
 fn read_one(item: &Value, open: Open) -> Result<Inbound, Wrong> {
     let section = Section::new(LIST.name, &KEYS, item)?;
     let name = section.required("name", name_fits, "write what its address ends with: /v1/webhooks/NAME")?;
-    let (given, mut keys) = key(&section, "secret", "secret_file", open)?;
-    if !given {
-        let hint = "write secret_file with the path of a mounted secret, or secret";
-        return Err((None, Refusal::new("has no `secret`", hint)));
-    }
-    keys.extend(key(&section, "previous_secret", "previous_secret_file", open)?.1);
+    let keys = keys(&section, open)?;
     let tenant = section.read("tenant", |tenant| tenant_fits(tenant, TENANT_HINT).map(|()| tenant.to_owned()))?;
     let call = section.read("call", call_fits)?;
     Ok(Inbound {
@@ -66,17 +58,6 @@ fn read_one(item: &Value, open: Open) -> Result<Inbound, Wrong> {
         tenant: tenant.unwrap_or_else(|| "tenant".to_owned()),
         call: call.unwrap_or_else(|| "document_status".to_owned()),
     })
-}
-
-/// Whether a secret is given, here or in a file, and its key where it was read.
-fn key(section: &Section<'_>, here: &str, file: &str, open: Open) -> Result<(bool, Vec<SigningKey>), Wrong> {
-    let written = section.read(here, SigningKey::read)?;
-    let mounted = section.read(file, open)?;
-    if written.is_some() && mounted.is_some() {
-        let refusal = Refusal::new(format!("is also set by `{here}`"), "keep one of the two");
-        return Err((Some(file.to_owned()), refusal));
-    }
-    Ok((written.is_some() || mounted.is_some(), written.or(mounted.flatten()).into_iter().collect()))
 }
 
 const TENANT_HINT: &str =

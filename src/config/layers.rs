@@ -14,14 +14,15 @@ use super::{
     MANUAL,
     error::{ConfigError, Refusal},
     list::{self, LISTS, List},
-    secret::{masked, masked_list},
+    secret::masked,
     spelling,
     value::{FromValue, kind},
 };
 
 pub(super) const ENV_PREFIX: &str = "TIDINGS__";
 /// The settings that may be read from a file named by `…_FILE`.
-pub(super) const SECRETS: &[&str] = &["database.url", "auth.secret", "auth.previous_secret", "responder.key"];
+pub(super) const SECRETS: &[&str] =
+    &["database.url", "auth.secret", "auth.previous_secret", "responder.key", "email.smtp"];
 
 /// Which layer set a value. A later variant wins over an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +120,11 @@ impl Settings {
         let setting = self.0.get(name)?;
         let value = match &setting.value {
             Value::String(text) => Value::String(masked(name, text)),
-            Value::Array(items) => masked_list(items, list::find(name).map_or(&[], |list| list.secrets)),
+            Value::Array(items) if let Some(list) = list::find(name) => {
+                let masked =
+                    |item: &Value| item.as_table().map_or_else(|| item.clone(), |item| (list.masked)(item).into());
+                Value::Array(items.iter().map(masked).collect())
+            }
             other => other.clone(),
         };
         Some((value, &setting.source))
@@ -247,7 +252,7 @@ impl Settings {
 /// What may hold a secret is not quoted.
 fn not_a_list(name: &str, text: &str) -> Refusal {
     let (quoted, json) = match list::find(name) {
-        Some(list) => (list.secrets.is_empty(), list.json),
+        Some(list) => (list.is_open, list.json),
         None => (true, "[\"one\", \"two\"]"),
     };
     let quote = if quoted { format!(": {text:?}") } else { String::new() };

@@ -1,4 +1,4 @@
-//! Settings that are lists of sections, `[[channel]]` and `[[inbound]]`: there may be any number of each.
+//! Settings that are lists of sections, such as `[[channel]]`: there may be any number of each.
 //!
 //! A list replaces the list of an earlier layer as a whole. It is read twice: when a layer is added, so that a refusal can
 //! name the line, and when the layers have been merged.
@@ -12,7 +12,8 @@ use super::{
     error::{ConfigError, Refusal},
     inbound,
     spelling::nearest,
-    value::kind,
+    value::{FromValue, kind},
+    webhook,
 };
 
 /// One list.
@@ -23,12 +24,14 @@ pub(super) struct List {
     pub(super) check: fn(&[Value]) -> Result<(), Objection>,
     /// How it is written in the environment.
     pub(super) json: &'static str,
-    /// Keys whose values nobody may see.
-    pub(super) secrets: &'static [&'static str],
+    /// Whether what it holds may be quoted.
+    pub(super) is_open: bool,
+    /// A section as it may be shown.
+    pub(super) masked: fn(&Table) -> Table,
 }
 
 /// All lists, in the order of the manual.
-pub(super) const LISTS: &[List] = &[channel::LIST, inbound::LIST];
+pub(super) const LISTS: &[List] = &[channel::LIST, inbound::LIST, webhook::LIST];
 
 /// The list of this name.
 pub(super) fn find(name: &str) -> Option<&'static List> {
@@ -79,7 +82,7 @@ pub(super) fn read<T>(
     Ok(items)
 }
 
-/// One section, of which only strings are asked for.
+/// One section.
 pub(super) struct Section<'a>(&'a Table);
 
 impl<'a> Section<'a> {
@@ -111,6 +114,17 @@ impl<'a> Section<'a> {
         hint: &str,
     ) -> Result<T, Wrong> {
         self.read(key, rule)?.ok_or_else(|| (None, Refusal::new(format!("has no `{key}`"), hint)))
+    }
+
+    /// A value of any type, checked as a setting of a section is.
+    pub(super) fn value<T: FromValue>(&self, key: &str) -> Result<Option<T>, Wrong> {
+        let value = self.0.get(key).map(T::from_value).transpose();
+        value.map_err(|refusal| (Some(key.to_owned()), refusal))
+    }
+
+    /// A value as it stands.
+    pub(super) fn raw(&self, key: &str) -> Option<&'a Value> {
+        self.0.get(key)
     }
 
     fn text(&self, key: &str) -> Result<Option<&'a str>, Refusal> {

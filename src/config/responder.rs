@@ -1,11 +1,9 @@
 //! `[responder]`: who answers chat messages, and what of it cannot work.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use toml::Value;
 
-use super::{Responder, Secret, error::Refusal, value::FromValue};
+use super::{Responder, check::is_loopback, error::Refusal, signing_key::SigningKey, value::FromValue};
 use crate::responder::wording::Wording;
 
 /// Who answers.
@@ -36,12 +34,6 @@ impl FromValue for Kind {
     }
 }
 
-/// The key of a signature, as Standard Webhooks write it: `whsec_` and base64 of at least 16 bytes.
-pub fn signing_key(secret: &Secret) -> Option<Vec<u8>> {
-    let encoded = secret.expose().strip_prefix("whsec_")?;
-    STANDARD.decode(encoded).ok().filter(|key| key.len() >= 16)
-}
-
 /// The first thing that cannot work, and the settings that it is about.
 pub(super) fn objection(responder: &Responder) -> Option<(&'static [&'static str], Refusal)> {
     if let Err(error) = Wording::new(responder) {
@@ -66,13 +58,10 @@ pub(super) fn objection(responder: &Responder) -> Option<(&'static [&'static str
             Refusal::new("is not set", "write the model's name as its server knows it"),
         ));
     }
-    if responder.kind == Kind::Webhook && signing_key(&responder.key).is_none() {
-        return Some((
-            &["responder.key", "responder.kind"],
-            Refusal::new("does not sign", "make one with `echo whsec_$(openssl rand -base64 32)`"),
-        ));
+    if responder.kind != Kind::Webhook {
+        return None;
     }
-    None
+    SigningKey::read(responder.key.expose()).err().map(|refusal| (&["responder.key", "responder.kind"][..], refusal))
 }
 
 /// Neither the key nor what users say goes over the wire in clear text, unless to this machine or where that is wanted.
@@ -88,20 +77,13 @@ fn url_fits(responder: &Responder) -> Result<(), Refusal> {
     }
     match url.scheme() {
         "https" => Ok(()),
-        "http" if responder.allow_http || is_loopback(&url) => Ok(()),
+        "http" if responder.allow_http || is_loopback(url.host_str().unwrap_or_default()) => Ok(()),
         "http" => Err(Refusal::new(
             "is http, which everybody on the way can read",
             "write https, or set responder.allow_http = true",
         )),
         _ => Err(Refusal::new("is neither https nor http", "write it as in \"https://…/v1\"")),
     }
-}
-
-/// Whether a URL leads to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

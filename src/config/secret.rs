@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use toml::Value;
+use toml::Table;
 
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
 
 /// A string whose `Debug` and `Display` print `***`.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -45,25 +45,25 @@ impl fmt::Display for Secret {
 pub(super) fn masked(name: &str, text: &str) -> String {
     match name {
         "auth.secret" | "auth.previous_secret" | "responder.key" if !text.is_empty() => MASK.to_owned(),
-        "database.url" => masked_url(text),
+        "database.url" | "email.smtp" => masked_url(text),
         "auth.jwks" | "responder.url" if text.contains("://") => masked_url(text),
         _ => text.to_owned(),
     }
 }
 
-/// What it prints of a list: the values of these keys are masked in each section.
-pub(super) fn masked_list(items: &[Value], secrets: &[&str]) -> Value {
-    let mut items = items.to_vec();
-    for (key, value) in items.iter_mut().filter_map(Value::as_table_mut).flat_map(|table| table.iter_mut()) {
-        if secrets.contains(&key.as_str()) {
-            *value = Value::String(MASK.to_owned());
+/// A section of a list with its secrets masked.
+pub(super) fn masked_section(section: &Table) -> Table {
+    let mut shown = section.clone();
+    for key in ["secret", "previous_secret"] {
+        if let Some(value) = shown.get_mut(key) {
+            *value = MASK.into();
         }
     }
-    Value::Array(items)
+    shown
 }
 
 /// Masks the passwords of a URL or of a `key=value` connection string. In doubt too much is masked, not too little.
-fn masked_url(text: &str) -> String {
+pub(super) fn masked_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return masked_words(text);
     };

@@ -5,7 +5,11 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::error::Refusal;
+use super::{
+    error::Refusal,
+    layers::secret_in,
+    list::{Section, Wrong},
+};
 
 /// What Standard Webhooks asks of a key.
 const BYTES_MIN: usize = 24;
@@ -29,6 +33,11 @@ impl SigningKey {
         Ok(Self(bytes))
     }
 
+    /// The same; nothing where it is no key.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::read(text).ok()
+    }
+
     /// The key itself: never to be logged, nor to become part of an error.
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -39,6 +48,36 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
+}
+
+/// What `…_file` stands for: the key in it, or none where it is not opened.
+pub(super) type Open = fn(&str) -> Result<Option<SigningKey>, Refusal>;
+
+/// Opens it.
+pub(super) fn open(path: &str) -> Result<Option<SigningKey>, Refusal> {
+    secret_in(path).and_then(|text| SigningKey::read(&text)).map(Some)
+}
+
+/// The keys of a section: `secret`, and `previous_secret` where it is there, each here or in a file.
+pub(super) fn keys(section: &Section<'_>, open: Open) -> Result<Vec<SigningKey>, Wrong> {
+    let (given, mut keys) = key(section, "secret", "secret_file", open)?;
+    if !given {
+        let hint = "write secret_file with the path of a mounted secret, or secret";
+        return Err((None, Refusal::new("has no `secret`", hint)));
+    }
+    keys.extend(key(section, "previous_secret", "previous_secret_file", open)?.1);
+    Ok(keys)
+}
+
+/// Whether a secret is given, here or in a file, and its key where it was read.
+fn key(section: &Section<'_>, here: &str, file: &str, open: Open) -> Result<(bool, Vec<SigningKey>), Wrong> {
+    let written = section.read(here, SigningKey::read)?;
+    let mounted = section.read(file, open)?;
+    if written.is_some() && mounted.is_some() {
+        let refusal = Refusal::new(format!("is also set by `{here}`"), "keep one of the two");
+        return Err((Some(file.to_owned()), refusal));
+    }
+    Ok((written.is_some() || mounted.is_some(), written.or(mounted.flatten()).into_iter().collect()))
 }
 
 #[cfg(test)]

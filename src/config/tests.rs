@@ -153,6 +153,120 @@ fn a_channel_that_is_no_list_of_sections_is_refused() {
 }
 
 #[test]
+fn the_webhook_in_the_manual_is_complete_and_valid() {
+    let example = MANUAL.split("\n# [[webhook]]\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let example: String = example.lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
+    let config = from_text(&format!("[[webhook]]\n{example}")).unwrap();
+    let [webhook] = config.webhook.as_slice() else { panic!("{config:?}") };
+    assert_eq!(
+        (webhook.consumer().as_str(), webhook.url.as_str()),
+        ("webhook.billing", "https://billing.example.com/hooks/tidings")
+    );
+    assert!(webhook.keys.len() == 2 && webhook.tenants == Some(vec!["acme".into()]));
+    assert_eq!((webhook.types.to_string().as_str(), webhook.timeout.as_secs()), ("documents.*,invoice.paid", 15));
+    assert_eq!(webhook.headers, [("x-api-key".to_owned(), Secret::new("k"))]);
+}
+
+const HOOK: &str =
+    "[[webhook]]\nname = \"a\"\nurl = \"https://x\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+
+#[test]
+fn a_webhook_that_cannot_work_is_refused_with_line_key_and_remedy() {
+    for (text, message) in [
+        ("tpyes = []", "`webhook.tpyes` is not a setting"),
+        ("types = []", "`webhook.types` cannot be used: glob 1 is empty"),
+        ("types = \"a\"", "`webhook.types` must be a list of strings"),
+        ("tenants = []", "`webhook.tenants` names no tenant"),
+        ("timeout = \"0s\"", "`webhook.timeout` is not between 1ms and 5m"),
+        ("timeout = \"6m\"", "`webhook.timeout` is not between 1ms and 5m"),
+        ("headers = { \"a b\" = \"c\" }", "`webhook.headers` holds \"a b\", which is no header"),
+        ("headers = { Webhook-Id = \"c\" }", "`webhook.headers` sets webhook-id, which is ours to say"),
+        ("headers = 1", "`webhook.headers` must be a table, not an integer"),
+        ("secret_file = \"x\"", "`webhook.secret_file` is there beside `secret`"),
+        ("previous_secret = \"x\"", "`webhook.previous_secret` is no secret of Standard Webhooks"),
+        ("allow_http = 1", "`webhook.allow_http` must be true or false, not an integer"),
+    ] {
+        let error = from_text(&format!("{HOOK}{text}")).unwrap_err();
+        assert_eq!(error.to_string(), format!("my.toml:5: {message}"));
+        assert!(!error.hint.is_empty());
+    }
+    for (from, to, message) in [
+        ("\"https://x\"", "\"http://x\"", "my.toml:3: `webhook.url` is http, which anyone on the way can read"),
+        ("\"https://x\"", "\"ftp://x\"", "my.toml:3: `webhook.url` is neither https nor http"),
+        ("\"https://x\"", "\"x\"", "my.toml:3: `webhook.url` is not a URL"),
+        ("name = \"a\"", "name = \"A\"", "my.toml:2: `webhook.name` is not a name: \"A\""),
+        ("secret = ", "previous_secret = ", "my.toml:1: `webhook` has no `secret`"),
+    ] {
+        assert_eq!(from_text(&HOOK.replace(from, to)).unwrap_err().to_string(), message);
+    }
+    let twice = from_text(&format!("{HOOK}{HOOK}")).unwrap_err();
+    assert_eq!(twice.to_string(), "my.toml:6: `webhook.name` is there already");
+    for url in ["http://127.0.0.1:1/x", "http://[::1]/", "http://localhost"] {
+        assert!(from_text(&HOOK.replace("https://x", url)).is_ok(), "{url}");
+    }
+    assert!(from_text(&format!("{}allow_http = true", HOOK.replace("https://x", "http://x"))).is_ok());
+}
+
+#[test]
+fn the_secret_of_a_webhook_may_lie_in_a_file_and_is_never_shown() {
+    let folder = Folder::new("webhook");
+    let file = folder.file("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    let json = format!(
+        r#"[{{"name": "a", "url": "https://u:hunter2@x", "secret_file": "{file}", "headers": {{"k": "hunter2"}},
+        "previous_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}]"#
+    );
+    let loaded = Loaded::load(None, pairs(&[("TIDINGS__WEBHOOK", &json)]).into_iter(), &[]).unwrap();
+    let printed = format!("{:?} {:?}", loaded.config, loaded.shown().map(|shown| shown.value).collect::<Vec<_>>());
+    assert!(
+        !printed.contains("MfKQ9r8") && !printed.contains("hunter2") && loaded.config.webhook[0].keys.len() == 2,
+        "{printed}"
+    );
+    let shown = loaded.shown().find(|shown| shown.key == "webhook").unwrap().value.to_string();
+    assert!(!shown.contains("hunter2") && shown.contains("https://u:***@x"), "{shown}");
+    let missing = json.replace(&file, "/nowhere");
+    let error = from_env(&[("TIDINGS__WEBHOOK", &missing)]).unwrap_err();
+    assert!(error.to_string().contains("`secret_file` cannot be read from \"/nowhere\""), "{error}");
+}
+
+#[test]
+fn e_mail_that_cannot_work_is_refused() {
+    let good = [
+        ("TIDINGS__AUTH__SECRET", SECRET),
+        ("TIDINGS__EMAIL__SMTP", "smtps://u:hunter2@mail.example"),
+        ("TIDINGS__EMAIL__FROM", "Acme <a@acme.example>"),
+        ("TIDINGS__EMAIL__PUBLIC_URL", "https://acme.example"),
+    ];
+    assert!(from_env(&good).is_ok());
+    for (key, value, message) in [
+        ("TIDINGS__EMAIL__SMTP", "mail.example", "is not a URL"),
+        ("TIDINGS__EMAIL__SMTP", "https://mail.example", "is not the URL of an SMTP server"),
+        ("TIDINGS__EMAIL__SMTP", "smtp://u:hunter2@mail.example", "would send its password without TLS"),
+        ("TIDINGS__EMAIL__SMTP", "smtp://u:hunter2@mail.example?tls=opportunistic", "would send its password"),
+        ("TIDINGS__EMAIL__SMTP", "smtp://mail.example?tls=perhaps", "has an unknown value of tls"),
+        ("TIDINGS__EMAIL__FROM", "", "is no mailbox"),
+        ("TIDINGS__EMAIL__PUBLIC_URL", "", "is no address that links can begin with"),
+        ("TIDINGS__EMAIL__PUBLIC_URL", "http://acme.example", "is not https"),
+        ("TIDINGS__EMAIL__TYPES", "[]", "cannot be used"),
+        ("TIDINGS__EMAIL__SUBJECT", "{{ data.title", "is no usable template"),
+        ("TIDINGS__AUTH__SECRET", "", "is not set, but `email.smtp` is"),
+    ] {
+        let env: Vec<(&str, &str)> =
+            good.iter().copied().filter(|(name, _)| *name != key).chain([(key, value)]).collect();
+        let error = from_env(&env).unwrap_err();
+        assert!(error.to_string().contains(message) && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+    for smtp in ["smtp://localhost:2525", "smtp://u:p@mail.example:587?tls=required", "smtp://relay.internal"] {
+        let env: Vec<(&str, &str)> = good
+            .iter()
+            .copied()
+            .filter(|(name, _)| !name.ends_with("SMTP"))
+            .chain([("TIDINGS__EMAIL__SMTP", smtp)])
+            .collect();
+        assert!(from_env(&env).is_ok(), "{smtp}");
+    }
+}
+
+#[test]
 fn config_toml_explains_every_key() {
     let mut explained = false;
     for line in MANUAL.lines() {

@@ -44,7 +44,7 @@ impl Endpoint {
         let url = Url::parse(url).map_err(|_| ResponderError::Settings("responder.url is no URL"))?;
         let agent = concat!("tidings/", env!("CARGO_PKG_VERSION"));
         let mut builder = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIMEOUT).user_agent(agent);
-        if is_loopback(&url) {
+        if is_loopback(url.host_str().unwrap_or_default()) {
             // A proxy would look for the address on its own machine.
             builder = builder.no_proxy();
         }

@@ -1,28 +1,24 @@
 //! A server of the application's own that makes the words. What it is asked is signed, as Standard Webhooks say.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sha2::Sha256;
 
 use super::endpoint::{Endpoint, Reply};
 use super::trouble::Trouble;
 use super::voice::{Piece, Pieces, Question};
 use super::{About, ResponderError};
-use crate::config;
+use crate::config::{self, SigningKey};
+use crate::http::credential::unix_now;
+use crate::signature;
 
 /// The server and the key that signs.
 #[derive(Clone)]
 pub(super) struct Webhook {
     endpoint: Endpoint,
-    key: Vec<u8>,
+    key: SigningKey,
 }
 
 /// An answer.
@@ -43,8 +39,8 @@ struct Part {
 
 impl Webhook {
     pub(super) fn new(settings: &config::Responder) -> Result<Self, ResponderError> {
-        let key = config::signing_key(&settings.key);
-        let key = key.ok_or(ResponderError::Settings("responder.key is no whsec_ key"))?;
+        let key = SigningKey::parse(settings.key.expose());
+        let key = key.ok_or(ResponderError::Settings("responder.key signs nothing"))?;
         Ok(Self { endpoint: Endpoint::new(&settings.url)?, key })
     }
 
@@ -62,13 +58,13 @@ impl Webhook {
 
     /// The id is that of the answer, so each attempt at it has the same.
     fn headers(&self, id: &str, body: &str) -> Result<HeaderMap, Trouble> {
-        let at_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()).to_string();
-        let mut hmac = Hmac::<Sha256>::new_from_slice(&self.key).map_err(|_| Trouble::lasting("no_key"))?;
-        hmac.update(format!("{id}.{at_s}.{body}").as_bytes());
-        let signature = format!("v1,{}", STANDARD.encode(hmac.finalize().into_bytes()));
+        let at_s = unix_now();
+        let signature = signature::header([&self.key], id, at_s, body);
         let mut headers =
             HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"))]);
-        for (name, value) in [("webhook-id", id), ("webhook-timestamp", &at_s), ("webhook-signature", &signature)] {
+        for (name, value) in
+            [("webhook-id", id), ("webhook-timestamp", &at_s.to_string()), ("webhook-signature", &signature)]
+        {
             let value = HeaderValue::from_str(value).map_err(|_| Trouble::lasting("bad_id"))?;
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -4,13 +4,17 @@ mod answer;
 mod bridge;
 mod clients;
 mod database;
+mod endpoint;
 mod sender;
+mod smtp;
 
 pub use answer::Answer;
 pub use bridge::{Bridge, SECRET, admin, member, token};
 pub use clients::{Sse, Ws, events_of, get_page};
 pub use database::{Database, connect};
+pub use endpoint::{Endpoint, Says};
 pub use sender::{Delivery, WEBHOOK_SECRET, pipeline};
+pub use smtp::{Letter, Smtp};
 
 use std::time::Duration;
 

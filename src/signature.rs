@@ -1,12 +1,15 @@
-//! Whether a delivery was signed by somebody who holds one of these keys, and lately: the rules of Standard Webhooks.
+//! Signatures of webhooks, as Standard Webhooks has them: HMAC-SHA256 over `id.timestamp.body` with a key that both sides hold. Made for
+//! what we send, checked for what we are sent.
 //!
-//! Invariant: what a caller learns does not depend on whether there are keys to compare with
+//! Invariants: another implementation of the specification accepts them (`a_webhook_is_signed_as_the_specification_says`), and what a caller learns does not depend on whether there are keys to compare with
 //! (`an_unknown_source_answers_like_a_wrong_signature`). All that can be refused without a key is refused first.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+
+use crate::config::SigningKey;
 
 /// How far the sender's clock may be from ours, both ways: as Standard Webhooks proposes.
 pub const WINDOW_S: u64 = 5 * 60;
@@ -69,6 +72,18 @@ impl<'a> Claim<'a> {
     }
 }
 
+/// The value of `webhook-signature`: one signature for each key, so that a receiver may hold either.
+pub fn header<'a>(keys: impl IntoIterator<Item = &'a SigningKey>, id: &str, timestamp_s: u64, body: &str) -> String {
+    let sign = |key: &SigningKey| {
+        // HMAC takes keys of any length; the error is there for other algorithms.
+        let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).ok()?;
+        mac.update(format!("{id}.{timestamp_s}.").as_bytes());
+        mac.update(body.as_bytes());
+        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    };
+    keys.into_iter().filter_map(sign).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +118,13 @@ mod tests {
         {
             assert_eq!(check(other, &key, BODY), Err(Distrust::Wrong), "{other}");
         }
+    }
+
+    #[test]
+    fn the_published_example_is_signed_as_it_says() {
+        let key = SigningKey::parse(&format!("whsec_{KEY}")).unwrap();
+        let signed = header([&key, &key], "msg_p5jXN8AQM9LWM0D4loKWxJek", AT, std::str::from_utf8(BODY).unwrap());
+        assert_eq!(signed, format!("{SIGNATURE} {SIGNATURE}"));
     }
 
     #[test]
