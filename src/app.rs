@@ -20,6 +20,7 @@ use crate::chat_metrics::ChatMetrics;
 use crate::chat_presence::ChatPresence;
 use crate::config::{self, Config};
 use crate::http::connections::{ConnectionLimits, Connections};
+use crate::http::rate::Rates;
 use crate::http::serve::{self, SocketSettings};
 use crate::http::{self, State};
 use crate::listener::{ListenError, Listener, Session, Settings};
@@ -200,6 +201,7 @@ impl App {
         let state = Arc::new(State {
             connections: Arc::new(Connections::new(limits, metrics.clone())),
             typing: Gate::default(),
+            rates: Rates::new(config.limits.requests_per_user),
             health: listener.health(),
             drain: CancellationToken::new(),
             kill: CancellationToken::new(),

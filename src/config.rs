@@ -185,6 +185,8 @@ sections! {
         connections_per_tenant: usize,
         /// Of one user.
         connections_per_user: usize,
+        /// Requests a second of one user, about the application's tables.
+        requests_per_user: usize,
         /// Subscriptions of one WebSocket.
         subscriptions_per_connection: usize,
         /// How long a client may stay behind the ring.

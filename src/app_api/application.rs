@@ -90,7 +90,7 @@ pub fn refused(error: tokio_postgres::Error) -> Problem {
             "this database has no functions in schema tidings_app; see `tidings migrate --app`",
         ),
         "42501" => {
-            tracing::warn!(%error, "the bridge's role lacks a right on what a function of tidings_app touches");
+            tracing::error!(%error, "a function of tidings_app lacks a right, or wrote a row of another tenant");
             Problem::new(
                 StatusCode::NOT_IMPLEMENTED,
                 "not_granted",

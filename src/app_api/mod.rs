@@ -3,10 +3,15 @@
 //! `docs/application.md`.
 
 mod application;
+mod changes;
 pub mod chat;
 mod documents;
+mod fields;
 mod follow_up;
 mod inbound;
+mod notifications;
+mod polling;
+mod preferences;
 mod unsubscribe;
 mod watched;
 
@@ -16,6 +21,8 @@ use crate::http::route::Route;
 pub fn routes() -> Vec<Route> {
     [
         documents::routes(),
+        notifications::routes(),
+        preferences::routes(),
         chat::routes(),
         follow_up::routes(),
         inbound::routes(),

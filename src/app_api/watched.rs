@@ -5,17 +5,19 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::value::{RawValue, to_raw_value};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
+use super::application::{Object, not_json};
+use super::changes::sees;
+use super::polling;
 use crate::auth::Principal;
 use crate::event::TenantId;
 use crate::http::State;
 use crate::http::call::{is_key, is_name, key};
 use crate::http::problem::Problem;
 use crate::http::route::{Request, Route, route};
-use crate::http::status::json as answer;
 
 /// Of one request.
 const KEYS_MAX: usize = 100;
@@ -32,14 +34,11 @@ pub fn routes() -> Vec<Route> {
 async fn one(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let (principal, tenant) = request.enter(&state).await?;
     let (table, key) = (request.segment(1)?, key(request.raw(2))?);
-    let mut found = read(&state, &principal, &tenant, &table, &[key]).await?;
-    match found["rows"].get_mut(0).map(Value::take) {
-        Some(row) => {
-            let body = json!({"table": table, "key": row["key"], "data": row["data"], "cursor": found["cursor"]});
-            Ok(answer(StatusCode::OK, &body))
-        }
-        None => Err(no_row()),
-    }
+    let found = read(&state, &principal, &tenant, &table, &[key]).await?;
+    let mut row = found.rows()?.into_iter().next().ok_or_else(no_row)?;
+    row.insert("table".to_owned(), to_raw_value(&table).map_err(|_| no_table())?);
+    row.insert("cursor".to_owned(), found.cursor);
+    Ok(polling::answer(&request.call, row, polling::SOON_MS))
 }
 
 /// `GET watched/{table}?keys=a,b`; a key that holds commas is asked for by its own address.
@@ -51,8 +50,24 @@ async fn several(state: Arc<State>, mut request: Request) -> Result<Response, Pr
         return Err(Problem::field("keys", format!("keys must be 1 to {KEYS_MAX} keys, separated by commas")));
     }
     let found = read(&state, &principal, &tenant, &table, &keys).await?;
-    let body = json!({"table": table, "rows": found["rows"], "cursor": found["cursor"]});
-    Ok(answer(StatusCode::OK, &body))
+    let table = to_raw_value(&table).map_err(|_| no_table())?;
+    let body = [("table", table), ("rows", found.rows), ("cursor", found.cursor)];
+    let body = body.map(|(name, json)| (name.to_owned(), json)).into();
+    Ok(polling::answer(&request.call, body, polling::SOON_MS))
+}
+
+/// What the database answers; rows stay the text that it sent, so that no number loses a digit.
+#[derive(serde::Deserialize)]
+struct Rows {
+    r#type: String,
+    rows: Box<RawValue>,
+    cursor: Box<RawValue>,
+}
+
+impl Rows {
+    fn rows(&self) -> Result<Vec<Object>, Problem> {
+        serde_json::from_str(self.rows.get()).map_err(|_| not_json("_watched"))
+    }
 }
 
 async fn read(
@@ -61,7 +76,7 @@ async fn read(
     tenant: &TenantId,
     table: &str,
     keys: &[String],
-) -> Result<Value, Problem> {
+) -> Result<Rows, Problem> {
     if !is_name(table) {
         return Err(no_table());
     }
@@ -74,13 +89,8 @@ async fn read(
         .query_one(&statement, &[&tenant.as_str(), &sub, &table, &keys])
         .await
         .map_err(|error| refused(principal, error))?;
-    let found: Value = serde_json::from_str(found.get(0)).unwrap_or_default();
-    if sees(principal, found["type"].as_str().unwrap_or_default()) { Ok(found) } else { Err(no_table()) }
-}
-
-/// Whether the token's globs let through what a row of this kind is shown in.
-fn sees(principal: &Principal, kind: &str) -> bool {
-    ["inserted", "updated"].iter().any(|op| principal.events.matches(&format!("{kind}.{op}")))
+    let found: Rows = serde_json::from_str(found.get(0)).map_err(|_| not_json("_watched"))?;
+    if sees(principal, &found.r#type) { Ok(found) } else { Err(no_table()) }
 }
 
 /// What is wrong with a table is told only to those who may see its events; to others it is not there.

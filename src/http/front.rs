@@ -61,7 +61,10 @@ where
             if let Some(origin) = origin {
                 headers.insert("access-control-allow-origin", origin);
                 headers.insert("access-control-allow-credentials", HeaderValue::from_static("true"));
-                headers.insert("access-control-expose-headers", HeaderValue::from_static("x-request-id, retry-after"));
+                headers.insert(
+                    "access-control-expose-headers",
+                    HeaderValue::from_static("x-request-id, retry-after, etag, poll-after-ms"),
+                );
             }
             Ok(response)
         })
@@ -83,7 +86,7 @@ fn allow(known: bool) -> Response {
             (HeaderName::from_static("access-control-allow-methods"), "GET, POST, PATCH, DELETE"),
             (
                 HeaderName::from_static("access-control-allow-headers"),
-                "authorization, content-type, idempotency-key, last-event-id",
+                "authorization, content-type, idempotency-key, if-none-match, last-event-id",
             ),
             (HeaderName::from_static("access-control-max-age"), "600"),
         ];

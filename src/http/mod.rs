@@ -4,12 +4,13 @@
 pub mod call;
 pub mod connections;
 pub mod credential;
-mod events;
+pub mod events;
 mod front;
 mod page;
 mod pages;
 pub mod problem;
 pub mod publish;
+pub mod rate;
 pub mod route;
 pub mod serve;
 mod sse;
@@ -42,6 +43,7 @@ use crate::router::Router;
 use call::{Call, Representation};
 use connections::Connections;
 use problem::Problem;
+use rate::Rates;
 use route::{Request, Route, route};
 
 /// What requests are answered from.
@@ -58,6 +60,8 @@ pub struct State {
     pub connections: Arc<Connections>,
     /// Who was told to be typing a moment ago.
     pub typing: Gate,
+    /// What each user may still ask.
+    pub rates: Rates,
     /// Written by the listener.
     pub health: watch::Receiver<Health>,
     /// Cancelled when the process begins to end.

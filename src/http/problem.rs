@@ -35,6 +35,14 @@ impl Problem {
         Self { field: Some(field.into()), ..problem }
     }
 
+    /// A problem that is about the body as a whole is about this field of it, where all others were checked before.
+    pub fn blame(self, field: &'static str) -> Self {
+        match self.field.as_deref() {
+            Some("body") => Self { field: Some(field.into()), ..self },
+            _ => self,
+        }
+    }
+
     /// Somebody else was first, 409: with the state that things are in now.
     pub fn conflict(detail: impl Into<String>, current: Option<Box<RawValue>>) -> Self {
         Self { current, ..Self::new(StatusCode::CONFLICT, "conflict", detail) }

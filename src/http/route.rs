@@ -63,10 +63,11 @@ impl Request {
         credential::authenticate(state, &self.call, &self.method)
     }
 
-    /// Who is calling, and the tenant of the path's first variable segment, which they may enter.
+    /// Who is calling, and the tenant of the path's first variable segment, which they may enter and have not asked about too often.
     pub async fn enter(&mut self, state: &State) -> Result<(Principal, TenantId), Problem> {
         let principal = self.principal(state).await?;
         let tenant = credential::enter(&principal, &self.segment(0)?)?;
+        state.rates.take(&tenant, &principal.sub).inspect_err(|problem| state.metrics.refused(problem.code))?;
         Ok((principal, tenant))
     }
 

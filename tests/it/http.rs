@@ -134,7 +134,7 @@ async fn a_preflight_is_answered_by_origin_alone() {
     for method in ["GET", "POST", "PATCH", "DELETE"] {
         assert!(allowed.header("access-control-allow-methods").contains(method), "{allowed:?}");
     }
-    for header in ["authorization", "content-type", "idempotency-key", "last-event-id"] {
+    for header in ["authorization", "content-type", "idempotency-key", "if-none-match", "last-event-id"] {
         assert!(allowed.header("access-control-allow-headers").contains(header), "{allowed:?}");
     }
     let foreign = preflight("https://evil.example.com").await;
@@ -283,8 +283,8 @@ async fn a_document_that_is_refused_leaves_nothing_behind() {
         (json!({"name": " "}), "name"),
         (json!({"name": "a".repeat(256)}), "name"),
         (json!({"name": "a", "size": -1}), "size"),
-        (json!({"name": "a", "colour": "red"}), "body"),
-        (json!({"size": 1}), "body"),
+        (json!({"name": "a", "colour": "red"}), "colour"),
+        (json!({"size": 1}), "name"),
     ] {
         let (status, problem) = bridge.post_as(&token, "/v1/tenants/acme/documents", &body).await;
         assert_eq!((status, &problem["field"]), (422, &json!(field)), "{body}");

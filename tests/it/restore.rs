@@ -11,7 +11,7 @@ use crate::support::{Bridge, Database, Sse, Ws, get_page, member};
 use crate::watch::PLAIN;
 
 /// A program of the server's version, or of the PATH.
-async fn program(db: &Database, name: &str) -> PathBuf {
+pub async fn program(db: &Database, name: &str) -> PathBuf {
     let major = db.text("select (current_setting('server_version_num')::int / 10000)::text").await;
     let packaged = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin/{name}"));
     match std::env::var_os("PG_BIN").map(|bin| PathBuf::from(bin).join(name)) {

@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::super::application;
-use super::{answer_list, answer_made, bounded, changes, metadata, named, no_session, reader, text_of, writer};
+use super::super::changes::visible;
+use super::super::{application, polling};
+use super::{bounded, changes, metadata, named, no_session, reader, text_of, writer};
 use crate::auth::Principal;
 use crate::event::TenantId;
 use crate::http::State;
@@ -36,6 +37,7 @@ pub(super) fn routes() -> Vec<Route> {
 /// `GET chat/sessions/{id}/messages?after&before&limit`.
 async fn list(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let (principal, tenant) = request.enter(&state).await?;
+    visible(&principal, "chat_messages")?;
     let session = request.segment(1)?;
     let (after, before) = (text_of(&request, "after")?, text_of(&request, "before")?);
     let limit = request.call.number("limit", 50, 1..=200)?;
@@ -44,13 +46,13 @@ async fn list(state: Arc<State>, mut request: Request) -> Result<Response, Probl
         (Some(_), Some(_)) => return Err(Problem::field("before", "send either after or before")),
         (Some(after), None) if !is_place(after) => {
             let found = changes::since(&state, &request.call, &tenant, sub, &session, limit as usize).await?;
-            return answer_made(&request, &found);
+            return Ok(polling::answer(&request.call, found, polling::SOON_MS));
         }
         (None, Some("end")) => None,
         (after, before) => after.or(before),
     };
     let (none, backwards, limit) = (None::<Vec<String>>, before.is_some(), limit as i32);
-    let found = application::call(
+    let found = application::object(
         &state,
         &tenant,
         "chat_messages",
@@ -58,7 +60,7 @@ async fn list(state: Arc<State>, mut request: Request) -> Result<Response, Probl
         &[&sub, &session, &none, &place, &backwards, &limit],
     )
     .await?;
-    Ok(answer_list(&request, &found.ok_or_else(no_session)?))
+    Ok(polling::answer(&request.call, found.ok_or_else(no_session)?, polling::SOON_MS))
 }
 
 /// Whether this is a place in a list and not a cursor. The cursor of a page begins in the same way, but with the eight hexadecimal

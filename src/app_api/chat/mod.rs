@@ -11,12 +11,8 @@ mod sessions;
 mod typing;
 mod view;
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
-use serde_json::value::RawValue;
 use warp::http::StatusCode;
-use warp::reply::Response;
 
 pub use commands::command;
 pub use typing::Gate;
@@ -26,7 +22,6 @@ use crate::event::TenantId;
 use crate::http::call::is_name;
 use crate::http::problem::Problem;
 use crate::http::route::{Request, Route};
-use crate::http::status::json;
 
 /// Below `/v1/tenants/{tenant}`.
 pub fn routes() -> Vec<Route> {
@@ -89,17 +84,4 @@ fn text_of<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a st
     let text = request.call.query(name);
     bounded(name, text, 2048)?;
     Ok(text)
-}
-
-/// How every GET of this module answers.
-fn answer_list(_request: &Request, body: &RawValue) -> Response {
-    json(StatusCode::OK, &body)
-}
-
-/// The same for an answer that is put together here.
-fn answer_made(request: &Request, body: &BTreeMap<String, Box<RawValue>>) -> Result<Response, Problem> {
-    let body = serde_json::value::to_raw_value(body).map_err(|_| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "bad_application", "the answer cannot be written")
-    })?;
-    Ok(answer_list(request, &body))
 }

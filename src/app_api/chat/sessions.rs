@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::super::application;
-use super::{admins_only, answer_list, bounded, metadata, named, no_session, reader, text_of};
+use super::super::changes::visible;
+use super::super::{application, polling};
+use super::{admins_only, bounded, metadata, named, no_session, reader, text_of};
 use crate::auth::Principal;
 use crate::event::TenantId;
 use crate::http::State;
@@ -59,14 +60,15 @@ impl Move {
 /// `GET chat/sessions?status&q&limit&before`.
 async fn list(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let (principal, tenant) = request.enter(&state).await?;
+    visible(&principal, "chat_sessions")?;
     let status = request.call.query("status").map(status_of).transpose()?;
     let (q, before) = (text_of(&request, "q")?, text_of(&request, "before")?);
     let limit = request.call.number("limit", 50, 1..=200)? as i32;
     let sub = reader(&principal, &tenant);
     let arguments = "$2, $3::text[], $4, $5, $6";
     let found =
-        application::call(&state, &tenant, "chat_sessions", arguments, &[&sub, &status, &q, &before, &limit]).await?;
-    Ok(answer_list(&request, &found.ok_or_else(Problem::not_found)?))
+        application::object(&state, &tenant, "chat_sessions", arguments, &[&sub, &status, &q, &before, &limit]).await?;
+    Ok(polling::answer(&request.call, found.ok_or_else(Problem::not_found)?, polling::SOON_MS))
 }
 
 fn status_of(list: &str) -> Result<Vec<String>, Problem> {
@@ -81,18 +83,19 @@ fn status_of(list: &str) -> Result<Vec<String>, Problem> {
 /// `GET chat/sessions/{id}`.
 async fn one(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let (principal, tenant) = request.enter(&state).await?;
+    visible(&principal, "chat_sessions")?;
     let id = request.segment(1)?;
     let sub = reader(&principal, &tenant);
-    let found = application::call(&state, &tenant, "chat_session", "$2, $3", &[&sub, &id]).await?;
-    Ok(answer_list(&request, &found.ok_or_else(no_session)?))
+    let found = application::object(&state, &tenant, "chat_session", "$2, $3", &[&sub, &id]).await?;
+    Ok(polling::answer(&request.call, found.ok_or_else(no_session)?, polling::SOON_MS))
 }
 
 /// `GET chat/metrics`, for admins.
 async fn metrics(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let (principal, tenant) = request.enter(&state).await?;
     admins_only(&principal, &tenant)?;
-    let found = application::call(&state, &tenant, "chat_metrics", "", &[]).await?;
-    Ok(answer_list(&request, &found.ok_or_else(Problem::not_found)?))
+    let found = application::object(&state, &tenant, "chat_metrics", "", &[]).await?;
+    Ok(polling::answer(&request.call, found.ok_or_else(Problem::not_found)?, polling::SOON_MS))
 }
 
 #[derive(Default, Deserialize)]

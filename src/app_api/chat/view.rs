@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response};
 
-use super::super::application;
-use super::{admins_only, answer_made, no_session};
+use super::super::{application, polling};
+use super::{admins_only, no_session};
 use crate::auth::Principal;
 use crate::event::TenantId;
 use crate::http::State;
@@ -35,7 +35,7 @@ async fn presence(state: Arc<State>, mut request: Request) -> Result<Response, P
     let statement = client.prepare_cached("select tidings._presence($1)::text").await?;
     let sessions: String = client.query_one(&statement, &[&tenant.as_str()]).await?.get(0);
     let sessions = RawValue::from_string(sessions).map_err(|_| Problem::not_found())?;
-    answer_made(&request, &[("sessions".to_owned(), sessions)].into())
+    Ok(polling::answer(&request.call, [("sessions".to_owned(), sessions)].into(), polling::SOON_MS))
 }
 
 #[derive(Deserialize)]
