@@ -42,6 +42,7 @@ const SCHEMA: Set = Set {
         ("V18__inbound", include_str!("../sql/V18__inbound.sql")),
         ("V19__responder", include_str!("../sql/V19__responder.sql")),
         ("V20__subject", include_str!("../sql/V20__subject.sql")),
+        ("V21__shown", include_str!("../sql/V21__shown.sql")),
     ],
 };
 
@@ -58,6 +59,24 @@ const APP: Set = Set {
         ("V6__chat", include_str!("../sql/app/V6__chat.sql")),
         ("V7__answers", include_str!("../sql/app/V7__answers.sql")),
         ("V8__people", include_str!("../sql/app/V8__people.sql")),
+        ("V9__inbound", include_str!("../sql/app/V9__inbound.sql")),
+    ],
+};
+
+/// The same functions for tables that Prisma made.
+const PRISMA: Set = Set {
+    history: "tidings.prisma_history",
+    prefix: "app/prisma/",
+    files: &[
+        ("V1__shared", include_str!("../sql/app/prisma/V1__shared.sql")),
+        ("V2__state", include_str!("../sql/app/prisma/V2__state.sql")),
+        ("V3__documents", include_str!("../sql/app/prisma/V3__documents.sql")),
+        ("V4__notifications", include_str!("../sql/app/prisma/V4__notifications.sql")),
+        ("V5__sessions", include_str!("../sql/app/prisma/V5__sessions.sql")),
+        ("V6__messages", include_str!("../sql/app/prisma/V6__messages.sql")),
+        ("V7__answers", include_str!("../sql/app/prisma/V7__answers.sql")),
+        ("V8__people", include_str!("../sql/app/prisma/V8__people.sql")),
+        // Layouts differ in tables; this one calls functions only.
         ("V9__inbound", include_str!("../sql/app/V9__inbound.sql")),
     ],
 };
@@ -80,6 +99,33 @@ struct Set {
     history: &'static str,
     prefix: &'static str,
     files: &'static [(&'static str, &'static str)],
+}
+
+/// Which tables the functions of schema `tidings_app` are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Layout {
+    /// Tables made by tidings, in schema public.
+    Reference,
+    /// The application's own, as Prisma makes them: "User", documents, "createdAt", PROCESSED.
+    Prisma,
+}
+
+impl Layout {
+    const ALL: [Self; 2] = [Self::Reference, Self::Prisma];
+
+    fn set(self) -> &'static Set {
+        match self {
+            Self::Reference => &APP,
+            Self::Prisma => &PRISMA,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Prisma => "prisma",
+        }
+    }
 }
 
 /// Why the schema could not be brought to this version. Nothing of the failed file stays.
@@ -116,6 +162,14 @@ pub enum MigrateError {
     /// It is there already, and somebody else's.
     #[error("schema tidings belongs to {0} already")]
     Owned(String),
+    /// The functions of schema `tidings_app` are for other tables already.
+    #[error("schema tidings_app is for the layout {} already, not {}", .found.as_str(), .asked.as_str())]
+    OtherLayout {
+        /// The layout that the database has.
+        found: Layout,
+        /// The layout that was asked for.
+        asked: Layout,
+    },
     /// A statement failed.
     #[error("{what}: {message}")]
     Sql {
@@ -143,6 +197,13 @@ impl MigrateError {
             Self::Locked => "look for its session: select * from pg_locks where locktype = 'advisory'",
             Self::Newer { .. } => "run the newer tidings; schemas are not taken back",
             Self::Diverged(_) => "run the tidings that this database was migrated with, or start from an empty schema",
+            Self::OtherLayout { found, asked } => {
+                let (found, asked) = (found.as_str(), asked.as_str());
+                return Some(format!(
+                    "run `tidings migrate --app {found}`; to change over, drop schema tidings_app and its history table first \
+                     (docs/application.md), then `--app {asked}`"
+                ));
+            }
             Self::Build(_) => return None,
             Self::Sql { hint, .. } => return hint.clone(),
         };
@@ -190,8 +251,8 @@ fn sql_error(what: &str, error: &tokio_postgres::Error) -> MigrateError {
 /// What `tidings migrate` may be asked for besides the schema.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// The reference application too.
-    pub app: bool,
+    /// The functions of the application too, for these tables.
+    pub app: Option<Layout>,
     /// Role that shall own a new schema; made (NOLOGIN) where it is missing.
     pub owner: Option<String>,
     /// Role that bridges log in with, or are members of; made (NOLOGIN) where it is missing.
@@ -248,14 +309,25 @@ async fn apply_all(client: &mut Client, wishes: &Wishes) -> Result<Vec<String>, 
         granted.map_err(failed("the service role cannot be granted its rights"))?;
     }
     client.batch_execute("reset role").await.map_err(failed("the role cannot be given back"))?;
-    if wishes.app {
-        applied.extend(apply(client, &APP).await?);
+    if let Some(layout) = wishes.app {
+        refuse_other_layout(client, layout).await?;
+        applied.extend(apply(client, layout.set()).await?);
         if let Some(service) = &wishes.service {
             let granted = client.execute("select tidings_app.grant_service($1::text::name)", &[service]).await;
             granted.map_err(failed("the service role cannot be granted its rights on the application"))?;
         }
     }
     Ok(applied)
+}
+
+/// Both layouts are functions of one schema, so a database has one of them.
+async fn refuse_other_layout(client: &Client, asked: Layout) -> Result<(), MigrateError> {
+    for found in Layout::ALL.into_iter().filter(|layout| *layout != asked) {
+        if newest(client, found.set().history).await?.is_some() {
+            return Err(MigrateError::OtherLayout { found, asked });
+        }
+    }
+    Ok(())
 }
 
 async fn make_role(client: &Client, role: &str) -> Result<(), MigrateError> {
@@ -408,12 +480,12 @@ mod tests {
     }
 
     fn with_app() -> Wishes {
-        Wishes { app: true, ..Wishes::default() }
+        Wishes { app: Some(Layout::Reference), ..Wishes::default() }
     }
 
     #[test]
     fn the_lists_are_the_files_of_the_folders() {
-        for (set, folder) in [(&SCHEMA, "sql"), (&APP, "sql/app")] {
+        for (set, folder) in [(&SCHEMA, "sql"), (&APP, "sql/app"), (&PRISMA, "sql/app/prisma")] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
             let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
             let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "sql"));
@@ -452,6 +524,19 @@ mod tests {
         execute(&config, newer).await;
         let refused = migrate(&config, &Wishes::default()).await.unwrap_err();
         assert!(matches!(refused, MigrateError::Newer { found: 999, .. }), "{refused}");
+        server.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_database_of_one_layout_refuses_the_other() {
+        let (server, config) = server().await;
+        execute(&config, include_str!("../tests/prisma/schema.sql")).await;
+        let prisma = Wishes { app: Some(Layout::Prisma), ..Wishes::default() };
+        assert!(migrate(&config, &prisma).await.unwrap().contains(&"app/prisma/V1__shared".to_owned()));
+        assert!(migrate(&config, &prisma).await.unwrap().is_empty());
+        let refused = migrate(&config, &with_app()).await.unwrap_err();
+        assert!(matches!(refused, MigrateError::OtherLayout { found: Layout::Prisma, .. }), "{refused}");
+        assert!(refused.hint().unwrap().contains("--app prisma"), "{refused:?}");
         server.stop().await.unwrap();
     }
 

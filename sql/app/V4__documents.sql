@@ -3,7 +3,7 @@
 -- Runs:   once, by `tidings migrate --app`; the functions as whoever calls them: a bridge for its routes, and any worker of the application.
 -- Reads and writes: public.documents, public.notifications. Locks: set_document_status the document's row, until the transaction ends.
 -- Fails:  with tidings_app.refuse for what a caller can mend; a constraint's SQLSTATE for values that the tables cannot hold.
--- Undo:   drop function tidings_app.documents, tidings_app.set_document_status, tidings_app.document_state.
+-- Undo:   drop function tidings_app.documents, tidings_app.set_document_status.
 --
 -- A list and its cursor are one query, so that the cursor is that of the list's own snapshot.
 
@@ -57,30 +57,16 @@ end $$;
 comment on function tidings_app.documents(text, text[], text, int) is
   'A tenant''s documents, newest first, behind a place, or those with these ids; with the cursor of the same snapshot.';
 
--- Workers and webhooks have spellings of their own.
-create function tidings_app.document_state(spelling text) returns text
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp
-return case lower(spelling)
-  when 'uploaded' then 'uploaded' when 'pending' then 'uploaded' when 'queued' then 'uploaded'
-  when 'processing' then 'processing'
-  when 'processed' then 'processed' when 'complete' then 'processed' when 'completed' then 'processed'
-  when 'failed' then 'failed' when 'error' then 'failed'
-end;
-comment on function tidings_app.document_state(text) is 'The canonical status of a document for any known spelling; null for an unknown one.';
-
 -- One step of processing. The row stays locked until the transaction ends, so of two steps at once the second sees what the first made of it.
 create function tidings_app.set_document_status(tenant text, id text, status text, progress int, stage text, error jsonb) returns json
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  state  text  := tidings_app.document_state(status);
+  state  text  := status;
   reason jsonb := nullif(error, 'null');
   was    public.documents;
   became public.documents;
 begin
-  if jsonb_typeof(reason) = 'string' then
-    reason := jsonb_build_object('code', 'failed', 'message', reason #>> '{}');
-  end if;
-  if state is null then
+  if state is null or state not in ('uploaded', 'processing', 'processed', 'failed') then
     perform tidings_app.refuse(422, 'status must be uploaded, processing, processed or failed', 'status');
   elsif progress not between 0 and 100 then
     perform tidings_app.refuse(422, 'progress must be 0 to 100', 'progress');

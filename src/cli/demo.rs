@@ -19,7 +19,7 @@ use super::signals::Signals;
 use super::{Failure, database, say, triggers, with_client};
 use crate::app::{self, App};
 use crate::config::{Config, Kind, Secret};
-use crate::migrate::{Wishes, migrate};
+use crate::migrate::{Layout, Wishes, migrate};
 use crate::private_postgres::{Options, PrivatePostgres};
 
 const EXAMPLES: &str = "Examples:
@@ -115,7 +115,7 @@ async fn show(
     ended: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let postgres = database(config)?;
-    migrate(&postgres, &Wishes { app: true, ..Wishes::default() }).await?;
+    migrate(&postgres, &Wishes { app: Some(Layout::Reference), ..Wishes::default() }).await?;
     with_client(&postgres, async |client| {
         for (name, sql) in WATCHED {
             triggers::apply(client, name, sql).await?;

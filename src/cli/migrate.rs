@@ -1,25 +1,28 @@
-//! `tidings migrate`: the schema, and on request the reference application.
+//! `tidings migrate`: the schema, and on request the functions of an application, in one of its layouts.
 
 use std::process::ExitCode;
 
 use super::{Failure, database, say};
 use crate::config::Config;
-use crate::migrate::{Wishes, migrate};
+use crate::migrate::{Layout, Wishes, migrate};
 
 const EXAMPLES: &str = "Examples:
   DATABASE_URL=postgres://owner@host/app tidings migrate
   DATABASE_URL=postgres://owner@host/new tidings migrate --app
+  DATABASE_URL=postgres://owner@host/app tidings migrate --app prisma
   DATABASE_URL=postgres://dba@host/app tidings migrate --owner tidings_owner --service tidings_service
 
-Safe to repeat, and from several machines at once. Nothing outside of schema tidings is touched without --app.";
+Safe to repeat, and from several machines at once. Nothing outside of schema tidings is touched without --app;
+with --app prisma schema tidings_app is made, and the application's tables stay as they are.";
 
 /// Arguments of `migrate`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Create the reference tables and functions too: documents, notifications, chats (schemas public and tidings_app)
-    #[arg(long)]
-    app: bool,
+    /// Create the functions of schema tidings_app too: for reference tables that are made with them (documents,
+    /// notifications, chats in schema public), or for those of an application that uses Prisma, which stay as they are
+    #[arg(long, value_name = "LAYOUT", num_args = 0..=1, default_missing_value = "reference")]
+    app: Option<Layout>,
     /// Let this role own schema tidings; made (NOLOGIN) if missing. Whoever runs this must be, or become, a member
     #[arg(long, value_name = "ROLE")]
     owner: Option<String>,

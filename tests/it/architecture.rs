@@ -90,7 +90,7 @@ fn nothing_is_left_to_do_in_shipped_files() {
 #[test]
 fn every_migration_is_listed_and_numbered_without_a_gap() {
     let list = std::fs::read_to_string(root().join("src/migrate.rs")).unwrap();
-    for folder in ["sql", "sql/app"] {
+    for folder in ["sql", "sql/app", "sql/app/prisma"] {
         let mut versions = Vec::new();
         for (name, _) in
             files(folder, ".sql").iter().filter(|(name, _)| Path::new(name).parent() == Some(Path::new(folder)))

@@ -37,7 +37,7 @@ async fn a_document_goes_its_way_and_each_end_is_told_once() {
         |row: &Value| (row["status"].clone(), row["stage"].clone(), row["progress"].clone(), row["error"].clone());
     let c = &db.client;
     assert_eq!(
-        shown(&step(c, "PROCESSING", "10, 'ocr', null").await.unwrap()),
+        shown(&step(c, "processing", "10, 'ocr', null").await.unwrap()),
         (json!("processing"), json!("ocr"), json!(10), Value::Null)
     );
     assert_eq!(
@@ -51,9 +51,9 @@ async fn a_document_goes_its_way_and_each_end_is_told_once() {
         shown(&step(c, "processing", NOTHING).await.unwrap()),
         (json!("processing"), Value::Null, Value::Null, Value::Null)
     );
-    let done = step(c, "Completed", NOTHING).await.unwrap();
+    let done = step(c, "processed", NOTHING).await.unwrap();
     assert_eq!(shown(&done), (json!("processed"), Value::Null, json!(100), Value::Null));
-    assert_eq!(step(c, "complete", "7, 'late', null").await.unwrap(), done, "a second delivery");
+    assert_eq!(step(c, "processed", "7, 'late', null").await.unwrap(), done, "a second delivery");
     db.sentinel("acme").await;
     let events = sse.until_sentinel().await;
     let kinds: Vec<String> = events_of(&events).into_iter().map(|(kind, _)| kind).collect();

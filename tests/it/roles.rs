@@ -65,7 +65,7 @@ impl Site {
     async fn install(&self) {
         let name = self.db.name();
         let wishes =
-            Wishes { owner: Some(format!("{name}-Owner")), service: Some(format!("{name}-Service")), app: false };
+            Wishes { owner: Some(format!("{name}-Owner")), service: Some(format!("{name}-Service")), app: None };
         migrate(&self.url_of("dba").parse().unwrap(), &wishes).await.unwrap();
     }
 

@@ -28,7 +28,11 @@ impl Site {
             "create role {name}_owner login createrole; grant create on database {name} to {name}_owner; grant create on schema public to {name}_owner"
         ))
         .await;
-        let wishes = Wishes { app: true, owner: None, service: Some(format!("{name}_service")) };
+        let wishes = Wishes {
+            app: Some(tidings::migrate::Layout::Reference),
+            owner: None,
+            service: Some(format!("{name}_service")),
+        };
         let owner = db.url_as(&format!("{name}_owner"));
         migrate(&owner.parse().unwrap(), &wishes).await.unwrap();
         connect(&owner).await.batch_execute(SEED).await.unwrap();

@@ -83,7 +83,8 @@ async fn a_webhook_may_stream_its_answer() {
 async fn an_echo_answers_under_a_role_that_may_do_no_more_than_a_bridge_needs() {
     let db = Database::new().await;
     let role = format!("service_{}", db.name());
-    let wishes = Wishes { app: true, service: Some(role.clone()), ..Wishes::default() };
+    let wishes =
+        Wishes { app: Some(tidings::migrate::Layout::Reference), service: Some(role.clone()), ..Wishes::default() };
     migrate(&db.url.parse().unwrap(), &wishes).await.unwrap();
     db.run(&format!("alter role {role} login")).await;
     let bridge = Bridge::with(&db.url_as(&role), &[("responder.kind", "echo")]).await;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidings::migrate::{Wishes, migrate};
+use tidings::migrate::{Layout, Wishes, migrate};
 use tidings::private_postgres::{Options, PrivatePostgres};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
@@ -30,7 +30,7 @@ async fn prepare(server: &PrivatePostgres) {
     let admin = connect(&server.url("postgres")).await;
     admin.batch_execute("create database template_tidings").await.unwrap();
     let template = server.url("template_tidings");
-    let wishes = Wishes { app: true, ..Wishes::default() };
+    let wishes = Wishes { app: Some(Layout::Reference), ..Wishes::default() };
     migrate(&template.parse().unwrap(), &wishes).await.unwrap();
     let client = connect(&template).await;
     for name in ["documents", "notifications", "chat_sessions", "chat_messages"] {

@@ -11,7 +11,7 @@ mod smtp;
 pub use answer::Answer;
 pub use bridge::{Bridge, SECRET, admin, member, token};
 pub use clients::{Sse, Ws, events_of, get_page};
-pub use database::{Database, connect};
+pub use database::{Database, connect, server};
 pub use endpoint::{Endpoint, Says};
 pub use sender::{Delivery, WEBHOOK_SECRET, pipeline};
 pub use smtp::{Letter, Smtp};
