@@ -26,7 +26,8 @@ begin
   if not exists (select from tidings._delivery d where d.consumer = 'responder' and d.dead_at is null and d.due_at <= clock_timestamp()) then
     return;
   end if;
-  -- One at a time: two that choose at once would not see each other's choice. "tidi" in ASCII.
+  -- One at a time: two that choose at once would not see each other's choice. Nothing that may last is waited for under this lock: an
+  -- edit that moves its row, or an answer whose instance was stopped while it finished. "tidi" in ASCII.
   perform pg_advisory_xact_lock(1953064041, 19);
   moment := clock_timestamp();
   return query
@@ -43,7 +44,10 @@ begin
             where e.consumer = 'responder' and e.dead_at is null and e.tenant = m.tenant and e.part = m.part and e.id <> m.id
               and (e.id < m.id and (e.attempts > 0 or e.due_at <= moment) or e.attempts > 0 and e.due_at > moment)))
     update tidings._delivery d set attempts = d.attempts + 1, due_at = clock_timestamp() + make_interval(secs => seconds)
-     where d.dead_at is null and d.due_at <= moment and d.id in (select f.id from first f order by f.place, f.due_at, f.id limit max)
+     where d.id in (
+       select o.id from tidings._delivery o
+        where o.id in (select f.id from first f order by f.place, f.due_at, f.id limit max) and o.due_at <= moment
+          for update skip locked)
     returning d.id, d.event, d.part, d.tenant, d.body, d.attempts;
 end $$;
 comment on function tidings._take_turns(int, float8) is 'Answers that are due, at most one of each session, for one attempt each.';
@@ -53,6 +57,8 @@ comment on function tidings._take_turns(int, float8) is 'Answers that are due, a
 create function tidings._keep_turn(id bigint, attempt int, seconds float8) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  -- Whoever is stopped while they finish shall not keep the session locked for their users.
+  perform set_config('idle_in_transaction_session_timeout', '5s', true);
   update tidings._delivery d set due_at = clock_timestamp() + make_interval(secs => seconds)
    where d.id = _keep_turn.id and d.attempts = attempt and d.dead_at is null;
   return found;

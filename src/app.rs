@@ -257,7 +257,7 @@ impl App {
         background.spawn(self.chat_metrics.run(kill.clone()));
         background.spawn(self.chat_presence.run(kill.clone()));
         if let Some(responder) = self.responder {
-            background.spawn(responder.run(stop.clone(), kill.clone()));
+            background.spawn(responder.run(stop.clone()));
         }
         background.spawn({
             let kill = kill.clone();

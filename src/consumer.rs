@@ -197,3 +197,15 @@ impl<T: Take> Consumer<T> {
         Filter { allowed: Globs::any(), types: self.types.clone(), subject: None, user: None, tenants: None }
     }
 }
+
+/// Ends the leases of a bridge that shuts down, so that another takes over at once.
+pub async fn give_back(log: &Log, bridge: &str) {
+    let given = async {
+        let client = log.pool().get().await?;
+        client.execute("select tidings._yield($1)", &[&bridge]).await?;
+        Ok::<_, LogError>(())
+    };
+    if let Err(error) = given.await {
+        tracing::warn!(%error, "the leads of this instance could not be given back; others take them when they lapse");
+    }
+}

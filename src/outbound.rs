@@ -14,12 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Globs;
 use crate::config::Config;
-use crate::consumer::Consumer;
+use crate::consumer::{self, Consumer};
 use crate::delivery::owing::Owing;
 use crate::delivery::{Attempt, Deliveries, Schedule};
 use crate::email::{self, Email, EmailError};
 use crate::http::State;
-use crate::replay::LogError;
 use crate::webhook::Endpoint;
 
 /// The application's functions come with a migration, at most once in a database's life: asked for this often until then.
@@ -121,15 +120,9 @@ impl Outbound {
         readers.close();
         senders.close();
         readers.wait().await;
-        if leads && let Err(error) = give_back(&self.state, &self.bridge).await {
-            tracing::warn!(%error, "the leads of this instance could not be given back; others take them when they lapse");
+        if leads {
+            consumer::give_back(&self.state.log, &self.bridge).await;
         }
         senders.wait().await;
     }
-}
-
-async fn give_back(state: &State, bridge: &str) -> Result<(), LogError> {
-    let client = state.log.pool().get().await?;
-    client.execute("select tidings._yield($1)", &[&bridge]).await?;
-    Ok(())
 }

@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Globs;
 use crate::config::{self, Kind};
-use crate::consumer::Consumer;
+use crate::consumer::{self, Consumer};
 use crate::metrics::Metrics;
 use crate::replay::Log;
 use crate::router::Router;
@@ -127,9 +127,11 @@ impl Responder {
         Ok(Some(Self { consumer, turns }))
     }
 
-    /// Notes questions until `kill`, and begins answers until `stop`.
-    pub async fn run(self, stop: CancellationToken, kill: CancellationToken) {
-        tokio::join!(self.consumer.run(kill), self.turns.run(stop));
+    /// Notes questions and begins answers until `stop`; then another instance may take over.
+    pub async fn run(self, stop: CancellationToken) {
+        let (log, bridge) = (self.consumer.log.clone(), self.consumer.bridge.clone());
+        tokio::join!(self.consumer.run(stop.clone()), self.turns.run(stop));
+        consumer::give_back(&log, &bridge).await;
     }
 }
 

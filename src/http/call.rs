@@ -16,6 +16,8 @@ pub struct Call {
     /// As sent.
     pub headers: HeaderMap,
     query: HashMap<String, String>,
+    /// A parameter that was given twice, so that nobody knows which of them is meant.
+    repeated: Option<String>,
     /// The connection it came on.
     pub conn: Conn,
 }
@@ -25,8 +27,13 @@ pub fn call() -> impl Filter<Extract = (Call,), Error = std::convert::Infallible
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let conn = warp::ext::optional::<Conn>();
     warp::header::headers_cloned().and(query).and(conn).map(|headers, query: String, conn: Option<Conn>| {
-        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Call { headers, query, conn: conn.unwrap_or_default() }
+        let (mut parameters, mut repeated) = (HashMap::new(), None);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if parameters.insert(name.clone(), value).is_some() {
+                repeated = Some(name);
+            }
+        }
+        Call { headers, query: parameters, repeated, conn: conn.unwrap_or_default() }
     })
 }
 
@@ -39,6 +46,18 @@ impl Call {
     /// A parameter of the query, decoded; an empty one counts as absent.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Refuses a query that says something twice.
+    pub fn once(&self) -> Result<(), Problem> {
+        match &self.repeated {
+            // Longer names and stranger ones are none of ours; they are not repeated to the caller.
+            Some(name) if name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+                Err(Problem::field(name.clone(), format!("{name} is there more than once in the query; give it once")))
+            }
+            Some(_) => Err(Problem::field("query", "a parameter is there more than once in the query; give it once")),
+            None => Ok(()),
+        }
     }
 
     /// The globs of `types`.

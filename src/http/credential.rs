@@ -25,6 +25,7 @@ pub async fn authenticate(state: &State, call: &Call, method: &Method) -> Result
         state.metrics.refused(problem.code);
         problem
     };
+    call.once().map_err(refused)?;
     if let Some(header) = call.headers.get("authorization") {
         let bearer = header.to_str().ok().and_then(|text| text.split_once(' '));
         let token = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());

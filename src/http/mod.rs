@@ -1,11 +1,13 @@
 //! Everything that is served: the routes, and nothing else in this file. Each answers with a response or a
 //! [`Problem`], and authenticates inside, so that no route's refusal can mask another's.
 
+pub mod asyncapi;
 pub mod call;
 pub mod connections;
 pub mod credential;
 pub mod events;
 mod front;
+pub mod openapi;
 mod page;
 mod pages;
 pub mod problem;
@@ -118,13 +120,15 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/v1/tenants/{tenant}/events", read_tenant),
         route(Method::POST, "/v1/tenants/{tenant}/events", publish),
         route(Method::GET, "/v1/events", read_all),
-        route(Method::GET, "/v1/ws", upgrade),
+        route(Method::GET, route::SOCKET, upgrade),
         route(Method::POST, "/v1/tickets", ticket),
         route(Method::PATCH, "/v1/connections/{connection}", change_connection),
         route(Method::DELETE, "/v1/connections/{connection}", end_connection),
         route(Method::GET, "/v1/status", about),
         route(Method::GET, "/v1/session", session),
         route(Method::GET, "/v1/stats", stats),
+        route(Method::GET, "/v1/openapi.json", described_routes),
+        route(Method::GET, "/v1/asyncapi.json", described_messages),
         route(Method::GET, "/livez", live),
         route(Method::GET, "/readyz", ready),
         route(Method::GET, "/metrics", metrics),
@@ -167,8 +171,10 @@ async fn read(
 
 async fn publish(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let principal = request.principal(&state).await?;
+    // Before the body: what is refused anyway is not read first.
+    let tenant = publish::tenant(&principal, &request.segment(0)?)?;
     let body = request.bytes(&state).await?;
-    publish::publish(&state, &request.call, &principal, &request.segment(0)?, &body).await
+    publish::publish(&state, &request.call, &principal, &tenant, &body).await
 }
 
 async fn upgrade(state: Arc<State>, request: Request) -> Result<Response, Problem> {
@@ -212,6 +218,14 @@ async fn stats(state: Arc<State>, request: Request) -> Result<Response, Problem>
     status::stats(&state, &principal)
 }
 
+async fn described_routes(_: Arc<State>, request: Request) -> Result<Response, Problem> {
+    Ok(openapi::answer(&request.call))
+}
+
+async fn described_messages(_: Arc<State>, request: Request) -> Result<Response, Problem> {
+    Ok(asyncapi::answer(&request.call))
+}
+
 async fn live(_: Arc<State>, _: Request) -> Result<Response, Problem> {
     Ok(status::json(StatusCode::OK, &serde_json::json!({"live": true})))
 }
@@ -225,5 +239,5 @@ async fn metrics(state: Arc<State>, _: Request) -> Result<Response, Problem> {
 }
 
 async fn page(state: Arc<State>, request: Request) -> Result<Response, Problem> {
-    pages::index(&state, &request.call).await
+    pages::index(&state, &request.call, &request.method).await
 }

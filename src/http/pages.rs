@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::{HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
 use super::State;
@@ -18,8 +18,9 @@ use crate::auth::{Tenants, TokenRequest};
 const INDEX: &str = include_str!("../../web/index.html");
 
 /// `GET /`.
-pub async fn index(state: &Arc<State>, call: &Call) -> Result<Response, Problem> {
-    if let Some(ticket) = call.query("ticket") {
+pub async fn index(state: &Arc<State>, call: &Call, method: &Method) -> Result<Response, Problem> {
+    // Programs that look at links before people do ask with HEAD: that does not use the ticket up.
+    if let (Some(ticket), &Method::GET) = (call.query("ticket"), method) {
         return sign_in(state, call, ticket).await;
     }
     let mut response = Response::new(INDEX.into());

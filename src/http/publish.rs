@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use super::credential;
 use super::problem::Problem;
 use super::status::json;
 use crate::auth::Principal;
+use crate::event::TenantId;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,18 +30,23 @@ struct Publish {
     data: Option<Box<RawValue>>,
 }
 
+/// The tenant of a path, for a caller who may publish there.
+pub fn tenant(principal: &Principal, name: &str) -> Result<TenantId, Problem> {
+    let tenant = credential::enter(principal, name)?;
+    if principal.may_publish(tenant.as_str()) {
+        return Ok(tenant);
+    }
+    Err(Problem::forbidden("publishing is for the roles service and admin"))
+}
+
 /// Publishes one event; with an `Idempotency-Key` the same one only once.
 pub async fn publish(
     state: &Arc<State>,
     call: &Call,
     principal: &Principal,
-    tenant: &str,
+    tenant: &TenantId,
     body: &[u8],
 ) -> Result<Response, Problem> {
-    let tenant = credential::enter(principal, tenant)?;
-    if !principal.may_publish(tenant.as_str()) {
-        return Err(Problem::forbidden("publishing is for the roles service and admin"));
-    }
     let event: Publish = parse(body)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !(1..=127).contains(&event.r#type.len())
@@ -112,8 +118,12 @@ fn bounded(name: &'static str, text: Option<&str>, max: usize) -> Result<(), Pro
     }
 }
 
-/// Reads a JSON body into its type; says what is wrong without quoting it.
+/// Reads a JSON object into its type; says what is wrong without quoting it.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde reads a type from a list of its fields' values as well. Nobody means that, and a field that is added would shift it.
+    if !body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+        return Err(Problem::field("body", "the body must be a JSON object"));
+    }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Problem::field("body", field_error(&error)),
         _ => Problem::new(

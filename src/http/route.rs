@@ -25,6 +25,9 @@ use super::publish;
 use crate::auth::Principal;
 use crate::event::TenantId;
 
+/// Where WebSockets are opened.
+pub const SOCKET: &str = "/v1/ws";
+
 type Answering = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
@@ -126,7 +129,7 @@ fn address(path: &'static str, routes: Arc<[Route]>, state: Arc<State>) -> Boxed
         .then(move |segments, method: Method, call, upgrade, body| {
             let (routes, state) = (routes.clone(), state.clone());
             async move {
-                let Some(route) = routes.iter().find(|route| route.method == method) else {
+                let Some(route) = routes.iter().find(|route| answers(route, &method)) else {
                     return not_allowed(&routes);
                 };
                 let request = Request { method, call, upgrade, segments, body };
@@ -163,8 +166,15 @@ fn body() -> BoxedFilter<(Body,)> {
     warp::body::stream().map(move |stream| -> Body { Box::pin(StreamExt::map(stream, whole)) }).boxed()
 }
 
+/// A GET answers HEAD too: hyper sends the head of its answer and leaves out the body. A socket has no head to look at.
+fn answers(route: &Route, method: &Method) -> bool {
+    route.method == method || method == Method::HEAD && route.method == Method::GET && route.path != SOCKET
+}
+
 fn not_allowed(routes: &[Route]) -> Response {
-    let methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let allowed = known.iter().filter(|method| routes.iter().any(|route| answers(route, method)));
+    let methods: Vec<&str> = allowed.map(Method::as_str).collect();
     let detail = format!("this address has {}", methods.join(", "));
     let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).response();
     if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {

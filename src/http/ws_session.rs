@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
@@ -132,7 +133,11 @@ impl Session {
         if text.len() > self.state.settings.request_bytes_max {
             return self.strike(None, "too_long", "this message is longer than http.request_bytes_max", out);
         }
-        let message = match serde_json::from_str(text) {
+        let read: Result<Message, _> = serde_json::from_str(text);
+        // serde reads a message from a list of its values as well. Nobody means that.
+        let object = text.trim_start().starts_with('{');
+        let message = match read.and_then(|m| if object { Ok(m) } else { Err(serde_json::Error::custom("no object")) })
+        {
             Ok(message) => message,
             Err(error) => {
                 let (code, message) = explain(text, &error);

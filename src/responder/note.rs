@@ -49,8 +49,11 @@ impl Take for Note {
             let Ok(body) = serde_json::to_string(&about) else { continue };
             transaction.execute(&statement, &[&NAME, &id, &session, &tenant, &&*event.kind, &body]).await?;
         }
-        self.wake.notify_one();
         Ok(())
+    }
+
+    fn noted(&self) {
+        self.wake.notify_one();
     }
 }
 

@@ -17,11 +17,6 @@ use crate::replay::LogError;
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 /// Questions that other instances noted, and follow-ups whose time has come, are found this often.
 const POLL: Duration = Duration::from_millis(500);
-/// What this instance notes is due when its transaction has committed, which takes some milliseconds.
-const COMMITTED_AFTER: Duration = Duration::from_millis(15);
-/// A commit that takes longer is waited for in so many steps of the same length before the poll finds it.
-const TRIES: u32 = 4;
-
 /// One attempt at one answer.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -54,21 +49,15 @@ impl Turns {
 
     /// Until cancelled. Answers that were begun go on.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let mut tries = 0_u32;
         while !stop.is_cancelled() {
             if let Err(error) = self.begin_all().await {
                 tracing::debug!(%error, "no turns could be taken; they will be asked for again");
             }
-            let pause = if tries > 0 { COMMITTED_AFTER } else { POLL };
-            tries = tries.saturating_sub(1);
             // Woken by: the end of the process · a question that was noted here, or an answer that ended · the time.
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.wake.notified() => {
-                    tries = TRIES;
-                    sleep(COMMITTED_AFTER).await;
-                }
-                () = sleep(pause) => {}
+                () = self.wake.notified() => {}
+                () = sleep(POLL) => {}
             }
         }
     }

@@ -29,6 +29,7 @@ async fn what_is_not_understood_is_answered_by_name_and_the_socket_goes_on() {
         ("{", "bad_json", Value::Null),
         ("[]", "unknown_type", Value::Null),
         ("7", "unknown_type", Value::Null),
+        (r#"["ping"]"#, "unknown_type", Value::Null),
         ("{}", "unknown_type", Value::Null),
         (r#"{"type":"Subscribe","id":"s"}"#, "unknown_type", json!("s")),
         (r#"{"type":"event","event":{}}"#, "unknown_type", Value::Null),

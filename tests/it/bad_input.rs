@@ -142,6 +142,7 @@ async fn a_bad_publication_is_refused_naming_the_field() {
         (r#"{"type":"n","id":"1-2-3"}"#.into(), 422, "body"),
         (r#"{"type":"n","type":"m"}"#.into(), 422, "body"),
         (r#""n""#.into(), 422, "body"),
+        (r#"["n", null, null, {}]"#.into(), 422, "body"),
         (r#"{"type":"n","subject":""}"#.into(), 422, "subject"),
         (r#"{"type":"n","subject":"a\u0000"}"#.into(), 422, "subject"),
         (long("subject", 1025), 422, "subject"),

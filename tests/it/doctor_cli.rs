@@ -157,3 +157,32 @@ async fn a_pooler_that_forgets_listen_is_an_error() {
     assert_eq!((exit, &find(&json, "pooler").unwrap()["severity"]), (1, &"error".into()), "{json:#}");
     server.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn consumers_that_fail_or_that_nobody_configured_are_named_with_what_to_do() {
+    let db = Database::new().await;
+    db.run(
+        "select tidings._lead('webhook.old', 'a', 60), tidings._lead('email', 'a', -1);
+         select tidings._owe('webhook.old', '1-1-1', '', 'acme', 'a', '{}'), tidings._owe('webhook.old', '2-1-1', '', 'acme', 'a', '{}');
+         update tidings._delivery set since = now() - interval '2 hours' where event = '1-1-1';
+         select tidings._settle(id, 0, 'gone', null) from tidings._delivery where event = '2-1-1'",
+    )
+    .await;
+    let (json, exit) = asked(&db.url, &[]).await;
+    let of = |code: &str, subject: &str| {
+        let all = json["findings"].as_array().unwrap();
+        all.iter().find(|finding| finding["code"] == code && finding["subject"] == subject).cloned().unwrap_or_default()
+    };
+    assert_eq!((exit, &of("consumer_unknown", "webhook.old")["severity"]), (0, &"info".into()), "{json:#}");
+    assert_eq!(of("consumer_unknown", "email")["severity"], "info", "not in this configuration either");
+    let late = of("deliveries_late", "webhook.old");
+    assert!(late["message"].as_str().unwrap().contains("owes 1, the oldest for 2 h"), "{late}");
+    assert_eq!(of("dead_letters", "webhook.old")["message"], "the consumer webhook.old has given up 1");
+    for fix in [&late["fix"], &of("dead_letters", "webhook.old")["fix"]] {
+        db.run(fix.as_str().unwrap()).await;
+    }
+    db.run("select tidings._yield('a')").await;
+    db.run(of("consumer_unknown", "webhook.old")["fix"].as_str().unwrap()).await;
+    let (json, _) = asked(&db.url, &[]).await;
+    assert!(find(&json, "deliveries_late").is_none() && find(&json, "dead_letters").is_none(), "{json:#}");
+}

@@ -116,7 +116,6 @@ async fn the_page_loads_its_list_and_follows_it_from_there() {
 }
 
 #[tokio::test]
-#[ignore = "for a server with the commands chat.end, chat.assign and chat.archive"]
 async fn commands_come_back_as_results_and_all_admins_see_what_they_did() {
     let db = Database::new().await;
     db.run("insert into chat_sessions (id, tenant_id, user_id) values ('s1', 'acme', 'ann')").await;

@@ -62,7 +62,6 @@ async fn the_stream_of_one_conversation_is_its_subject_and_its_users_only() {
 }
 
 #[tokio::test]
-#[ignore = "for a server with the routes below chat/"]
 async fn a_chat_is_opened_read_sent_to_and_followed_over_rest() {
     let db = Database::new().await;
     let bridge = Bridge::start(&db).await;

@@ -65,7 +65,6 @@ async fn the_status_poller_asks_for_its_documents_until_they_are_done() {
 }
 
 #[tokio::test]
-#[ignore = "for a server with documents/status"]
 async fn documents_status_answers_as_the_old_route_did() {
     let (_db, bridge) = site().await;
     let (ann, gus) = (member("acme"), token(json!({"sub": "gus", "tenant": "globex"})));
@@ -92,7 +91,6 @@ async fn documents_status_answers_as_the_old_route_did() {
 }
 
 #[tokio::test]
-#[ignore = "for a server with the routes below notifications"]
 async fn the_notification_centre_reads_marks_and_goes_on_from_its_cursor() {
     let (_db, bridge) = site().await;
     let (ann, bob) = (member("acme"), token(json!({"sub": "bob", "tenant": "acme"})));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// What becomes of one request.
@@ -31,6 +32,7 @@ pub enum Act {
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    pub at: Instant,
     pub head: String,
     pub body: String,
 }
@@ -191,5 +193,5 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<Asked> {
     while body.len() < length {
         stream.read_buf(&mut body).await?;
     }
-    Ok(Asked { head, body: String::from_utf8(body).unwrap() })
+    Ok(Asked { at: Instant::now(), head, body: String::from_utf8(body).unwrap() })
 }

@@ -18,14 +18,16 @@ async fn fifty_questions_on_two_bridges_get_fifty_answers() {
     for number in 0..10 {
         session(&db, &format!("s{number}")).await;
     }
+    // All at once, and those of one session in a row.
+    db.run("begin").await;
     for number in 0..50 {
-        say(&db, &format!("s{}", number % 10), &format!("m{number}"), &format!("question {number}")).await;
+        say(&db, &format!("s{}", number / 5), &format!("m{number:02}"), &format!("question {number}")).await;
     }
+    db.run("commit").await;
     for number in 0..10 {
         let session = format!("s{number}");
         let said: Vec<_> = answered(&db, &session, 5).await.iter().map(|answer| answer["content"].clone()).collect();
-        let expected: Vec<_> =
-            (0..5).map(|turn| json!(format!("Answer to: question {}", turn * 10 + number))).collect();
+        let expected: Vec<_> = (0..5).map(|turn| json!(format!("Answer to: question {}", number * 5 + turn))).collect();
         assert_eq!(said, expected, "in the order of the questions");
     }
     assert_eq!(model.asked().len(), 50, "none was asked twice");
@@ -134,4 +136,26 @@ async fn a_session_is_opened_once() {
     assert_eq!(answered(&db, "s1", 1).await[0]["metadata"]["type"], "welcome");
     assert!(model.asked()[0].told()[0].1.contains("Greet the user"));
     drop(bridge);
+}
+
+#[tokio::test]
+async fn a_turn_that_somebody_keeps_locked_holds_up_no_other() {
+    let (db, model) = (Database::new().await, Model::with([]).await);
+    session(&db, "s1").await;
+    session(&db, "s2").await;
+    say(&db, "s1", "m1", "Locked?").await;
+    db.run(r#"select tidings._owe('responder', 'ans_1', 's1', 'acme', 'chat_messages.inserted', '{"message": "m1"}')"#)
+        .await;
+    let stopped = db.connect().await;
+    stopped.batch_execute("begin; select from tidings._delivery for update").await.unwrap();
+    let bridge = answering(&db, &model, &[]).await;
+    eventually("it leads", || async {
+        db.text("select count(*)::text from tidings.consumers where led_by is not null").await == "1"
+    })
+    .await;
+    say(&db, "s2", "m1", "Hello?").await;
+    eventually("the other is answered", || async { ended(&bridge, "sent").await == 1 }).await;
+    assert_eq!((answers(&db, "s1").await.len(), answers(&db, "s2").await.len()), (0, 1));
+    stopped.batch_execute("rollback").await.unwrap();
+    assert_eq!(answered(&db, "s1", 1).await[0]["content"], "Answer to: Locked?");
 }
