@@ -57,6 +57,14 @@ pub enum Went {
     GivenUp,
 }
 
+/// Labels `route`, as in the list of routes, `method` and `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: &'static str,
+    method: String,
+    status: u16,
+}
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -94,6 +102,7 @@ pub struct Metrics {
     delivered: Family<Transport, Counter>,
     disconnects: Family<Reason, Counter>,
     refused: Family<Reason, Counter>,
+    requests: Family<Answered, Counter>,
     inbound: Family<Delivery, Counter>,
     answers: Family<Reason, Counter>,
     cpu: Gauge<f64, AtomicU64>,
@@ -118,6 +127,11 @@ impl Metrics {
     /// Counts a refused request by its problem's code.
     pub fn refused(&self, code: &'static str) {
         self.refused.get_or_create(&Reason { reason: code }).inc();
+    }
+
+    /// Counts a request by the route that answered it, and how.
+    pub fn request(&self, route: &'static str, method: &str, status: u16) {
+        self.requests.get_or_create(&Answered { route, method: method.to_owned(), status }).inc();
     }
 
     /// Counts a webhook by its source, empty where that is not configured, and by what came of it: `done`, `repeated`, or its
@@ -190,6 +204,7 @@ impl Metrics {
         one.register("connections", "Open connections", self.connections.clone());
         one.register("events_delivered", "Events written to sockets", self.delivered.clone());
         one.register("disconnects", "Connections that the server ended", self.disconnects.clone());
+        one.register("requests", "Requests answered, by route, method and status", self.requests.clone());
         one.register("refused", "Requests refused, by problem code", self.refused.clone());
         one.register("inbound", "Webhooks delivered, by source and outcome", self.inbound.clone());
         one.register("answers", "Attempts of the responder, by how they ended", self.answers.clone());

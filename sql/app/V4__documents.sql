@@ -42,7 +42,7 @@ begin
       select json_build_object(
                'documents', coalesce(json_agg(tidings_app.document_json(q.d) order by (q.d).created_at desc, (q.d).id desc), '[]'),
                'cursor', tidings.cursor(), 'next', null)
-        from (select d from public.documents d where d.tenant_id = tenant and d.id = any (ids) limit max) q);
+        from (select d from public.documents d where d.tenant_id = tenant and d.id = any (ids)) q);
   end if;
   return (
     select json_build_object(

@@ -59,8 +59,7 @@ begin
                  and (archived or (select r.archived_at from public.notification_reads r
                                     where r.tenant_id = tenant and r.user_id = sub and r.notification_id = n.id) is null)
                  and (not unread or (select r.read_at from public.notification_reads r
-                                      where r.tenant_id = tenant and r.user_id = sub and r.notification_id = n.id) is null)
-               limit max) q);
+                                      where r.tenant_id = tenant and r.user_id = sub and r.notification_id = n.id) is null)) q);
   end if;
   return (
     select json_build_object(

@@ -27,18 +27,23 @@ pub const QUIET_MS: u32 = 15_000;
 /// What will not change any more: stop.
 pub const NEVER: u32 = 0;
 
-/// Answers a GET: 200 with the object, `poll_after_ms` and an `ETag`, or 304 where the client holds the same already.
+/// Answers a GET of a list: 200 with the object, `poll_after_ms` and an `ETag`, or 304 where the client holds the same already.
 pub fn answer(call: &Call, mut body: Object, poll_after_ms: u32) -> Response {
-    let tag = tag(&body);
+    if let Ok(number) = RawValue::from_string(poll_after_ms.to_string()) {
+        body.insert("poll_after_ms".to_owned(), number);
+    }
+    one(call, &body, poll_after_ms)
+}
+
+/// The same for one thing, which is shown as it is everywhere: when to ask again stands in the header only.
+pub fn one(call: &Call, body: &Object, poll_after_ms: u32) -> Response {
+    let tag = tag(body);
     let mut response = if holds(call, &tag) {
         let mut unchanged = Response::default();
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
     } else {
-        if let Ok(number) = RawValue::from_string(poll_after_ms.to_string()) {
-            body.insert("poll_after_ms".to_owned(), number);
-        }
-        json(StatusCode::OK, &body)
+        json(StatusCode::OK, body)
     };
     let headers = response.headers_mut();
     // A browser may keep it, and asks each time whether it still holds.

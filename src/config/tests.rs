@@ -182,7 +182,7 @@ fn a_webhook_that_cannot_work_is_refused_with_line_key_and_remedy() {
         ("headers = { \"a b\" = \"c\" }", "`webhook.headers` holds \"a b\", which is no header"),
         ("headers = { Webhook-Id = \"c\" }", "`webhook.headers` sets webhook-id, which is ours to say"),
         ("headers = 1", "`webhook.headers` must be a table, not an integer"),
-        ("secret_file = \"x\"", "`webhook.secret_file` is there beside `secret`"),
+        ("secret_file = \"x\"", "`webhook.secret_file` is also set by `secret`"),
         ("previous_secret = \"x\"", "`webhook.previous_secret` is no secret of Standard Webhooks"),
         ("allow_http = 1", "`webhook.allow_http` must be true or false, not an integer"),
     ] {

@@ -1,7 +1,7 @@
 //! `GET /v1/asyncapi.json`: streams and sockets as an AsyncAPI 3.0 document.
 //!
-//! Place: beside [`openapi`](super::openapi), whose schemas it shares. Messages stand in `messages`; the close codes come from
-//! the table of [`Disconnect`](crate::disconnect::Disconnect). Real blocks and frames are held against it by
+//! Place: beside [`openapi`], whose schemas it shares. Messages stand in `messages`; the close codes come from
+//! the table of [`Disconnect`]. Real blocks and frames are held against it by
 //! `every_block_and_frame_is_as_the_document_says`.
 
 mod messages;

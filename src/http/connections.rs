@@ -184,6 +184,7 @@ impl Connections {
         let (tenants, view) = (Vec::new(), None);
         places.open.insert(id.clone(), Row { control: control.clone(), user, transport, tenants, since, view });
         self.metrics.connections(transport, 1);
+        tracing::debug!(connection = id, transport, role = principal.role.as_str(), "connected");
         Ok(Guard { connections: self.clone(), id, control, transport })
     }
 
@@ -307,6 +308,8 @@ impl Drop for Guard {
             self.connections.viewers_changed.notify_one();
         }
         self.connections.metrics.connections(self.transport, -1);
+        let (reason, age_s) = (row.control.why.get().map(|why| why.reason()), row.since.elapsed().as_secs());
+        tracing::debug!(connection = self.id, transport = self.transport, reason, age_s, "disconnected");
         if let Some(why) = row.control.why.get() {
             self.connections.metrics.disconnect(*why);
         }

@@ -132,8 +132,10 @@ fn address(path: &'static str, routes: Arc<[Route]>, state: Arc<State>) -> Boxed
                 let Some(route) = routes.iter().find(|route| answers(route, &method)) else {
                     return not_allowed(&routes);
                 };
-                let request = Request { method, call, upgrade, segments, body };
-                (route.answer)(state, request).await.unwrap_or_else(|problem| problem.response())
+                let (metrics, request) = (state.metrics.clone(), Request { method, call, upgrade, segments, body });
+                let response = (route.answer)(state, request).await.unwrap_or_else(|problem| problem.response());
+                metrics.request(path, route.method.as_str(), response.status().as_u16());
+                response
             }
         })
         .boxed()

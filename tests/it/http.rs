@@ -183,6 +183,8 @@ async fn metrics_are_openmetrics_text_that_names_no_tenant_and_no_user() {
     assert_eq!(value(r#"tidings_connections{transport="sse"}"#), 1.0);
     assert_eq!(value(r#"tidings_events_delivered_total{transport="sse"}"#), 1.0);
     assert_eq!(value(r#"tidings_refused_total{reason="token_missing"}"#), 1.0);
+    let refused = r#"tidings_requests_total{route="/v1/tenants/{tenant}/events",method="GET",status="401"}"#;
+    assert_eq!(value(refused), 1.0);
     for secret in ["acme", "globex", "\"ann\"", "documents", &db.url] {
         assert!(!answer.body.contains(secret), "{secret}: {}", answer.body);
     }

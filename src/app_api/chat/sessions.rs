@@ -87,7 +87,7 @@ async fn one(state: Arc<State>, mut request: Request) -> Result<Response, Proble
     let id = request.segment(1)?;
     let sub = reader(&principal, &tenant);
     let found = application::object(&state, &tenant, "chat_session", "$2, $3", &[&sub, &id]).await?;
-    Ok(polling::answer(&request.call, found.ok_or_else(no_session)?, polling::SOON_MS))
+    Ok(polling::one(&request.call, &found.ok_or_else(no_session)?, polling::SOON_MS))
 }
 
 /// `GET chat/metrics`, for admins.
@@ -95,7 +95,7 @@ async fn metrics(state: Arc<State>, mut request: Request) -> Result<Response, Pr
     let (principal, tenant) = request.enter(&state).await?;
     admins_only(&principal, &tenant)?;
     let found = application::object(&state, &tenant, "chat_metrics", "", &[]).await?;
-    Ok(polling::answer(&request.call, found.ok_or_else(Problem::not_found)?, polling::SOON_MS))
+    Ok(polling::one(&request.call, &found.ok_or_else(Problem::not_found)?, polling::SOON_MS))
 }
 
 #[derive(Default, Deserialize)]

@@ -35,7 +35,7 @@ async fn presence(state: Arc<State>, mut request: Request) -> Result<Response, P
     let statement = client.prepare_cached("select tidings._presence($1)::text").await?;
     let sessions: String = client.query_one(&statement, &[&tenant.as_str()]).await?.get(0);
     let sessions = RawValue::from_string(sessions).map_err(|_| Problem::not_found())?;
-    Ok(polling::answer(&request.call, [("sessions".to_owned(), sessions)].into(), polling::SOON_MS))
+    Ok(polling::one(&request.call, &[("sessions".to_owned(), sessions)].into(), polling::SOON_MS))
 }
 
 #[derive(Deserialize)]

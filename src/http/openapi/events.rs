@@ -62,7 +62,7 @@ fn reading(path: &'static str, id: &str, summary: &str) -> Operation {
         .query("subject", text(), "Only events of this subject.")
         .query(
             "after",
-            said(text(), "A cursor; empty counts as absent."),
+            said(text(), "A cursor."),
             "Everything that this cursor has not seen. Without it a stream begins now, a \
              page with the oldest event.",
         )

@@ -74,6 +74,8 @@ impl Operation {
     /// A parameter of the query that may be absent.
     pub fn query(mut self, name: &str, schema: Value, says: &str) -> Self {
         let mut parameter = json!({"name": name, "in": "query", "schema": schema, "description": says});
+        // An empty one counts as absent: forms and URLSearchParams send them.
+        parameter["allowEmptyValue"] = true.into();
         if parameter["schema"]["type"] == "array" {
             // Comma-separated, as all lists here are.
             parameter["style"] = "form".into();
@@ -87,6 +89,7 @@ impl Operation {
     pub fn required(mut self) -> Self {
         if let Some(parameter) = self.parameters.last_mut() {
             parameter["required"] = true.into();
+            parameter["allowEmptyValue"] = false.into();
         }
         self
     }

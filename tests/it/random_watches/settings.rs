@@ -102,7 +102,9 @@ impl Settings {
         );
         let lists = [("columns", &self.columns), ("only_changed", &self.only_changed), ("subject", &self.subject)];
         for (name, numbers) in lists.into_iter().filter_map(|(name, numbers)| Some((name, numbers.as_ref()?))) {
-            sql += &format!(", {name} => {}", list(numbers));
+            // A subject is one text, which may be the text of a list.
+            let text = if name == "subject" { "::text" } else { "" };
+            sql += &format!(", {name} => {}{text}", list(numbers));
         }
         if !self.except.is_empty() {
             sql += &format!(", except_columns => {}", list(&self.except));
