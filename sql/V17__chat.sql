@@ -48,13 +48,6 @@ begin
 end $$;
 comment on function tidings._say(text, text, text) is 'Whether this is not what was said last; notes it.';
 
-create function tidings._turns(name text, within_s double precision) returns setof text
-language sql stable security definer set search_path = pg_catalog, pg_temp
-begin atomic
-  select t.tenant from tidings._turn t where t.name = _turns.name and t.at > clock_timestamp() - make_interval(secs => within_s);
-end;
-comment on function tidings._turns(text, double precision) is 'Tenants for which a turn was taken lately: what a bridge that starts takes over.';
-
 -- Unlogged: after a crash of the server nobody is connected, and bridges tell again what they have.
 create unlogged table tidings._viewer (
   bridge     text        not null,
@@ -117,6 +110,6 @@ return (select coalesce(json_object_agg(s.session, s.viewers), '{}')
                  group by n.session) s);
 comment on function tidings._presence(text) is 'Who looks at which chat session of a tenant, over all bridges.';
 
-insert into tidings._service values ('_take_turn', 'execute'), ('_say', 'execute'), ('_turns', 'execute'), ('_viewers', 'execute'), ('_presence', 'execute');
+insert into tidings._service values ('_take_turn', 'execute'), ('_say', 'execute'), ('_viewers', 'execute'), ('_presence', 'execute');
 
 revoke all on all functions in schema tidings from public;

@@ -1,7 +1,7 @@
 //! Outgoing webhooks: each event that an endpoint wants is posted to it, signed, until it says that it has it.
 //!
 //! Place: beside the road, a consumer with deliveries. The body is the CloudEvents JSON exactly as subscribers see it, in the
-//! structured mode of CloudEvents' HTTP binding; the headers are those of Standard Webhooks ([`signature`](crate::signature)).
+//! structured mode of CloudEvents' HTTP binding; the headers are those of Standard Webhooks ([`signature`]).
 //!
 //! Events with an audience are sent too: the endpoint is the operator's own. Nor are addresses filtered: it is the operator who
 //! writes them, not a tenant. Redirects are not followed: they would carry signed events to where nobody configured.

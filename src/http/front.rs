@@ -83,7 +83,7 @@ fn allow(known: bool) -> Response {
     *response.status_mut() = if known { StatusCode::NO_CONTENT } else { StatusCode::FORBIDDEN };
     if known {
         let allowed: [(HeaderName, &str); 3] = [
-            (HeaderName::from_static("access-control-allow-methods"), "GET, POST, PATCH, DELETE"),
+            (HeaderName::from_static("access-control-allow-methods"), "GET, POST, PUT, PATCH, DELETE"),
             (
                 HeaderName::from_static("access-control-allow-headers"),
                 "authorization, content-type, idempotency-key, if-none-match, last-event-id",

@@ -73,7 +73,7 @@ fn unknown(name: &str) -> Problem {
 
 fn raw(data: &Value) -> Result<Box<RawValue>, Problem> {
     to_raw_value(data)
-        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "bad_application", "the result cannot be written"))
+        .map_err(|_| Problem::new(StatusCode::NOT_IMPLEMENTED, "bad_application", "the result cannot be written"))
 }
 
 /// The arguments of a command, taken one by one; what is left over is refused by its name.
