@@ -183,7 +183,7 @@ fn a_webhook_that_cannot_work_is_refused_with_line_key_and_remedy() {
         ("headers = { Webhook-Id = \"c\" }", "`webhook.headers` sets webhook-id, which is ours to say"),
         ("headers = 1", "`webhook.headers` must be a table, not an integer"),
         ("secret_file = \"x\"", "`webhook.secret_file` is also set by `secret`"),
-        ("previous_secret = \"x\"", "`webhook.previous_secret` is no secret of Standard Webhooks"),
+        ("previous_secret = \"x\"", "`webhook.previous_secret` is shorter than 24 bytes"),
         ("allow_http = 1", "`webhook.allow_http` must be true or false, not an integer"),
     ] {
         let error = from_text(&format!("{HOOK}{text}")).unwrap_err();
