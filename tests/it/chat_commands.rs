@@ -34,7 +34,8 @@ async fn an_admin_manages_a_session_by_commands_and_all_admins_see_it() {
     let id = begin(&bridges[0], &member("acme")).await;
     let args = json!({"tenant": "acme", "session": id});
     let mut ada = Ws::connect(&bridges[0], &admin_of("ada", "acme")).await;
-    let mut bea = Ws::open(&bridges[1], &admin_of("bea", "acme"), "acme", json!({"types": "chat_sessions.*"})).await;
+    let mut bea =
+        Ws::open(&bridges[1], &admin_of("bea", "acme"), "acme", json!({"types": "chat_sessions.updated"})).await;
     let mut to_bea = args.clone();
     to_bea["assignee"] = json!("bea");
     for (name, args, status) in [
