@@ -1,0 +1,3 @@
+export type { AnyEvents, EventsOf, TidingsEvent, TypeGlob } from './event';
+export type { Connection, Filter, Handlers, Options, Ready, Reset, State, Status, Subscription, TransportName } from './connection';
+export { Problem } from './problem';
