@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # `make test CONTRACT=skip` leaves out what needs Python, npm and the network. The continuous integration does not.
 CONTRACT ?= run
+# `make test WEB=skip` leaves out what needs npm, Chromium and the network: the client package and the pages.
+WEB ?= run
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench fmt lint docs
@@ -16,7 +18,7 @@ setup: ## install what is missing: PostgreSQL server binaries, a C compiler, the
 demo: setup ## see it work: a private PostgreSQL, three tenants, pages on http://127.0.0.1:8080
 	$(CARGO) run --release --locked -- demo
 
-test: setup ## everything that must hold before a change is pushed: format, lints, docs, tests, the published documents
+test: setup ## everything that must hold before a change is pushed: format, lints, docs, tests, the published documents, the pages
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
@@ -26,6 +28,8 @@ test: setup ## everything that must hold before a change is pushed: format, lint
 	$(CARGO) test --locked
 	@if [ '$(CONTRACT)' = skip ]; then echo 'the published documents are not tried against a running server: CONTRACT=skip'; \
 	else bash .ci/setup contract && bash .ci/contract; fi
+	@if [ '$(WEB)' = skip ]; then echo 'the client package and the pages are not tried: WEB=skip'; \
+	else bash .ci/setup web && bash .ci/web; fi
 
 bench: setup ## measure latency, throughput and memory on this machine
 	$(CARGO) run --release --locked -- bench
