@@ -33,15 +33,36 @@ fn rows() -> Vec<(String, Cells)> {
         .collect()
 }
 
-/// The file of a module: below `src` where the path says so, else below `tests/it`.
+/// The file of a module: below `src` or `web` where the path says so, else below `tests/it`.
 fn file_of(module: &str) -> Option<PathBuf> {
+    if module.starts_with("web::") {
+        let stem = root().join(module.replace("::", "/"));
+        return ["test.ts", "test.tsx", "spec.ts"]
+            .iter()
+            .map(|ending| stem.with_extension(ending))
+            .find(|file| file.is_file());
+    }
     let (folder, module) = module.strip_prefix("src::").map_or(("tests/it", module), |module| ("src", module));
     let stem = root().join(folder).join(module.replace("::", "/"));
     [stem.with_extension("rs"), stem.join("mod.rs")].into_iter().find(|file| file.is_file())
 }
 
+/// Titles of the tests in a TypeScript file, written as names: all but letters and digits becomes `_`. One that is skipped is not
+/// called `it` or `test` alone.
+fn titles_of(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let calls = text.lines().map(str::trim).filter_map(|line| {
+        ["it('", "it(`", "it(\"", "test('", "test(`", "test(\""].iter().find_map(|call| line.strip_prefix(call))
+    });
+    let title = |call: &str| call.split(['\'', '`', '"']).next().unwrap_or("").to_lowercase();
+    calls.map(|call| title(call).replace(|letter: char| !letter.is_ascii_alphanumeric(), "_")).collect()
+}
+
 /// Names of the tests in a file: functions behind an attribute that makes one of them. One that is ignored shows nothing.
 fn tests_of(file: &Path) -> Vec<String> {
+    if file.extension().is_some_and(|ending| ending != "rs") {
+        return titles_of(file);
+    }
     let (mut names, mut marked) = (Vec::new(), false);
     for line in std::fs::read_to_string(file).unwrap().lines().map(str::trim) {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
