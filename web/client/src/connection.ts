@@ -24,6 +24,8 @@ export interface Status {
   readonly since: number;
   /** Whether another tab of this browser holds the connection for this one. */
   readonly shared: boolean;
+  /** Whether this one holds the connection: one of all tabs that share it, so that an alert sounds once. Always where nothing is shared. */
+  readonly leads: boolean;
 }
 
 export interface Options {
@@ -31,14 +33,14 @@ export interface Options {
   url?: string | URL;
   /** The tenant of subscriptions that name none. Without one, they are of all tenants: for admins. */
   tenant?: string;
-  /** Asked before every connect and when a token has run out. Null: the cookie decides. Throw a `Problem` with status 401 to stop. */
+  /** Asked before every connect and when a token has run out; again when it has not answered for 15 s. Null: the cookie decides. Throw a `Problem` with status 401 to stop. */
   getToken?: (why: { reason: 'connect' | 'expired' | 'refused' }) => string | null | Promise<string | null>;
   transport?: 'auto' | TransportName;
   /** One connection per browser, shared by its tabs. On where the browser can; false: a connection for this page alone. */
   share?: boolean;
   /** Keeps cursors across reloads, for subscriptions with a `name`. `sessionStorage` where there is one. */
   storage?: Pick<Storage, 'getItem' | 'setItem' | 'removeItem'> | null;
-  /** What the operator sees of this client. */
+  /** What the operator sees of this client: up to 64 printable ASCII characters, the rest is left out. */
   clientName?: string;
   /** For tests and for places without the global ones. */
   fetch?: typeof fetch;
@@ -74,6 +76,7 @@ export interface Reset {
 }
 
 export interface Handlers<Event> {
+  /** Without it, events wait for the subscription's iterator. */
   event?(event: Event): void;
   /** What was missed cannot be told: fetch the state again. Comes before any newer event. */
   reset?(reset: Reset): void;
