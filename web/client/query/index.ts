@@ -1,1 +1,1 @@
-export {};
+export { bindQueries, queryBinding, type BindOptions, type QueryBinding } from './bindQueries';

@@ -1,1 +1,2 @@
-export {};
+export { useCaseNotifications, type CaseNotifications, type CaseNotificationsOptions } from './useCaseNotifications';
+export { useStore } from './useStore';
