@@ -1,30 +1,17 @@
 // Builds the pages into `dist/`, which is kept in the repository: the binary embeds it, and building the binary needs no Node.
 //   node build.mjs            builds
 //   node build.mjs --check    fails where `dist/` is not what the sources make
-// Pages are written with the package's React hooks and components; Preact stands in for React, for its size.
 import { build } from 'esbuild';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { bundle, client, pages } from './bundle.mjs';
 
 const here = new URL('.', import.meta.url);
 const at = (path) => new URL(path, here);
-const pages = ['index', 'notifications', 'chat'];
 
-const { outputFiles } = await build({
-  absWorkingDir: here.pathname,
-  entryPoints: Object.fromEntries(pages.map((page) => [page, `pages/${page}/main.tsx`])),
-  outdir: 'dist',
-  bundle: true,
-  format: 'esm',
-  target: 'es2022',
-  minify: true,
-  jsx: 'automatic',
-  alias: { react: 'preact/compat', 'react-dom/client': 'preact/compat/client', 'react/jsx-runtime': 'preact/jsx-runtime' },
-  banner: { js: '/* Holds Preact, (c) Jason Miller, MIT licence: https://github.com/preactjs/preact/blob/main/LICENSE */' },
-  write: false,
-});
+const [ofPages, ofClient] = await Promise.all([build(bundle), build(client)]);
 
 const made = new Map();
-for (const { path, text } of outputFiles) made.set(path.slice(path.lastIndexOf('/') + 1), text);
+for (const { path, text } of [...ofPages.outputFiles, ...ofClient.outputFiles]) made.set(path.slice(path.lastIndexOf('/') + 1), text);
 for (const page of pages) made.set(`${page}.html`, await readFile(at(`pages/${page}/page.html`), 'utf8'));
 
 const kept = await readdir(at('dist/')).catch(() => []);

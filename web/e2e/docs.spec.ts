@@ -1,37 +1,16 @@
 /** What docs/clients.md shows, done. */
 import { execFileSync, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { until } from './support/postgres';
-import { bundled, replaced, snippets } from './support/snippets';
-import { expect, test as base, token } from './support/test';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { secret } from './support/bridge';
+import { end, until } from './support/postgres';
+import { cases, page, test } from './support/site';
+import { bundled, complaints, files, replaced, snippets } from './support/snippets';
+import { expect, token } from './support/test';
 
-type Answer = (asked: IncomingMessage, answer: ServerResponse) => void;
-
-/** A reader's own web server: another origin than tidings'. */
-const test = base.extend<{ site(answers: Record<string, string | Answer>): Promise<string> }>({
-  site: async ({}, use) => {
-    const servers: Server[] = [];
-    await use(async (answers) => {
-      const server = createServer((asked, answer) => {
-        const given = answers[asked.url ?? ''];
-        if (typeof given === 'function') given(asked, answer);
-        else if (given === undefined) answer.writeHead(404).end();
-        else answer.writeHead(200, { 'content-type': asked.url?.endsWith('.js') ? 'text/javascript' : asked.url === '/token' ? 'text/plain' : 'text/html; charset=utf-8' }).end(given);
-      });
-      servers.push(server);
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    });
-    for (const server of servers) {
-      server.closeAllConnections();
-      server.close();
-    }
-  },
-});
-
-const page = (script: string) => `<!doctype html><title>snippet</title><div id="root"></div><script type="module" src="${script}"></script>`;
+const web = fileURLToPath(new URL('../', import.meta.url));
 const here = 'http://127.0.0.1:8080';
 
 test('plain JavaScript shows the list and follows it, from another origin', async ({ acme, ask, bridge, site, browser }) => {
@@ -69,6 +48,23 @@ test('React shows events as they come', async ({ acme, ask, bridge, site, browse
   const { id } = (await ask({ sub: 'ann', tenants: [acme] }, 'POST', `/v1/tenants/${acme}/documents`, { name: 'Plan.pdf' })) as { id: string };
   await expect(opened.getByText(`documents.inserted ${id}`)).toHaveCount(1);
   await opened.close();
+});
+
+test('registered types of events reach the hooks', () => {
+  const [, register] = snippets('Types');
+  const all = { 'register.d.ts': register!.code, 'events.ts': readFileSync(new URL('../pages/events.ts', import.meta.url), 'utf8') };
+  const program = `import { useLatest } from '@tidings/client/react';
+    export const useName = (): string | undefined => useLatest('documents.inserted')?.data.name;`;
+  expect(complaints('types', { ...all, 'program.ts': program })).toBe('');
+  expect(complaints('types-misspelt', { ...all, 'program.ts': program.replace('data.name', 'data.nom') })).toContain("'nom' does not exist");
+});
+
+const signedIn = (tenant: string) => `export const signedIn = async () => ({ id: 'ann', tenant: '${tenant}' }) as { id: string; tenant: string } | null;`;
+
+test('what is shown for React, Next.js and TanStack Query compiles', () => {
+  expect(complaints('react', files('React'))).toBe('');
+  expect(complaints('query', { 'program.ts': snippets('Hooks and components')[0]!.code })).toBe('');
+  expect(complaints('next', { ...files('Next.js'), 'app/signed-in.ts': signedIn('acme') })).toBe('');
 });
 
 test('Vue shows how far a case is', async ({ acme, sql, bridge, site, browser }) => {
@@ -111,9 +107,46 @@ test('curl streams what happens, and goes on from where it was', async ({ acme, 
   expect(names).toEqual(['Second.pdf']);
 });
 
-/** The recipe's table, once in the shared database. */
-async function cases(sql: (text: string) => Promise<Record<string, unknown>[]>): Promise<void> {
-  const recipe = readFileSync(new URL('../../docs/recipes/cases.sql', import.meta.url), 'utf8');
-  const [{ there } = { there: null }] = await sql(`select to_regclass('public.cases') as there`);
-  if (there === null) await sql(`begin; ${recipe}; commit`);
+test('a front end by Next.js shows notifications as they come, with a token of its own backend', async ({ acme, ask, sql, bridge, browser }, info) => {
+  test.setTimeout(180_000);
+  const app = info.outputPath('next');
+  const port = await freePort();
+  const origin = `http://127.0.0.1:${port}`;
+  const { url } = await bridge({ TIDINGS__HTTP__ORIGINS: JSON.stringify([origin]) });
+  mkdirSync(`${app}/app/api/tidings`, { recursive: true });
+  const shown = files('Next.js');
+  const all: Record<string, string> = {
+    'package.json': '{"private":true,"type":"module"}',
+    'app/layout.tsx': 'export default function Layout({ children }: { children: React.ReactNode }) { return <html lang="en"><body>{children}</body></html>; }',
+    'app/signed-in.ts': signedIn(acme),
+    ...shown,
+    'app/page.tsx': replaced(shown['app/page.tsx']!, { acme }),
+  };
+  for (const [file, code] of Object.entries(all)) writeFileSync(`${app}/${file}`, code);
+  const environment = { ...process.env, NEXT_TELEMETRY_DISABLED: '1', TIDINGS_URL: url, TIDINGS__AUTH__SECRET: secret };
+  // The package as it is packed, not its sources.
+  execFileSync(process.execPath, [`${web}client/build.mjs`], { stdio: 'pipe' });
+  const next = createRequire(import.meta.url).resolve('next/dist/bin/next');
+  execFileSync(process.execPath, [next, 'build'], { cwd: app, env: environment, stdio: 'pipe' });
+  const server = spawn(process.execPath, [next, 'start', '--hostname', '127.0.0.1', '--port', String(port)], { cwd: app, env: environment, stdio: 'ignore' });
+  try {
+    await until('Next.js answers', () => fetch(origin).then((answer) => answer.ok, () => false));
+    const opened = await browser.newPage();
+    await opened.goto(origin);
+    await sql(`insert into public.notifications (tenant_id, type, title, message) values ($1, 'report_ready', 'Weekly report', 'It is there.')`, [acme]);
+    await expect(opened.getByText('Weekly report')).toBeVisible();
+    await ask({ sub: 'ann', tenants: [acme] }, 'POST', `/v1/tenants/${acme}/documents`, { name: 'Plan.pdf' });
+    await expect(opened.getByText('New Document Uploaded')).toBeVisible();
+    await opened.close();
+  } finally {
+    await end(server);
+  }
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }

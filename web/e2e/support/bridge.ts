@@ -7,7 +7,7 @@ import { end, until } from './postgres';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 export const binary = process.env['TIDINGS'] ?? `${process.env['CARGO_TARGET_DIR'] ?? `${root}target`}/debug/tidings`;
-const secret = 'a secret of the tests, long enough for HMAC';
+export const secret = 'a secret of the tests, long enough for HMAC';
 
 function environment(database: string, settings: Record<string, string> = {}): NodeJS.ProcessEnv {
   return {

@@ -1,5 +1,5 @@
-import '../../client/style/index.css';
-import { createRoot } from 'react-dom/client';
-import { texts } from '../texts';
+import { start } from '../shell';
+import { ChatPage } from './ChatPage';
+import './chat.css';
 
-createRoot(document.getElementById('root')!).render(<h1>{texts.chat.title}</h1>);
+start({ name: 'chat', Page: ChatPage });

@@ -1,5 +1,5 @@
-import '../../client/style/index.css';
-import { createRoot } from 'react-dom/client';
-import { texts } from '../texts';
+import { start } from '../shell';
+import './index.css';  // after the design system, which it refines
+import { LivePage } from './LivePage';
 
-createRoot(document.getElementById('root')!).render(<h1>{texts.index.title}</h1>);
+start({ name: 'index', Page: LivePage, several: true });

@@ -1,5 +1,6 @@
-import '../../client/style/index.css';
-import { createRoot } from 'react-dom/client';
-import { texts } from '../texts';
+import './notifications.css';
+import { start } from '../shell';
+import { NotificationsPage } from './NotificationsPage';
+import { Around, Tools } from './Around';
 
-createRoot(document.getElementById('root')!).render(<h1>{texts.notifications.title}</h1>);
+start({ name: 'notifications', Page: NotificationsPage, Around, Tools });
