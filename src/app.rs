@@ -20,8 +20,10 @@ use crate::chat_metrics::ChatMetrics;
 use crate::chat_presence::ChatPresence;
 use crate::config::{self, Config};
 use crate::http::connections::{ConnectionLimits, Connections};
+use crate::http::pulse::Pulse;
 use crate::http::rate::Rates;
 use crate::http::serve::{self, SocketSettings};
+use crate::http::uploads::Uploads;
 use crate::http::{self, State};
 use crate::listener::{ListenError, Listener, Session, Settings};
 use crate::metrics::Metrics;
@@ -66,6 +68,9 @@ pub enum StartError {
     /// Webhooks or e-mail cannot be set up.
     #[error("{0}")]
     Outbound(#[from] OutboundError),
+    /// The directory of uploads cannot be used.
+    #[error("uploads.directory {0} cannot be used: {1}")]
+    Uploads(String, std::io::Error),
     /// The address could not be bound.
     #[error("{0} cannot be listened on: {1}")]
     Bind(SocketAddr, std::io::Error),
@@ -81,6 +86,7 @@ impl StartError {
             Self::Migrate(error) => return error.hint(),
             Self::Listen(error) => error.hint().into(),
             Self::Bind(..) => "another process may hold the address: choose one with http.listen".into(),
+            Self::Uploads(..) => "name a directory that this process may write to, or none to take no files".into(),
             Self::Pool(_) | Self::Auth(_) | Self::Keys(_) | Self::Responder(_) | Self::Outbound(_) => return None,
         })
     }
@@ -188,6 +194,8 @@ impl App {
         if config.database.migrate {
             migrate(&postgres_config(config)?, &Wishes::default()).await?;
         }
+        let uploads = Uploads::open(&config.uploads);
+        let uploads = uploads.map_err(|error| StartError::Uploads(config.uploads.directory.clone(), error))?;
         let metrics = Arc::new(Metrics::default());
         let log = Log::new(pool(config)?, config.limits.replays);
         let router = router(config);
@@ -201,6 +209,8 @@ impl App {
         let state = Arc::new(State {
             connections: Arc::new(Connections::new(limits, metrics.clone())),
             typing: Gate::default(),
+            uploads,
+            pulse: Arc::new(Pulse::new(router.clone(), metrics.clone())),
             rates: Rates::new(config.limits.requests_per_user),
             health: listener.health(),
             drain: CancellationToken::new(),
@@ -253,6 +263,7 @@ impl App {
         let (tasks, stop, kill) = (state.tasks.clone(), state.drain.clone(), state.kill.clone());
         let background = TaskTracker::new();
         background.spawn(listener.run(session, kill.clone()));
+        background.spawn(state.pulse.clone().run(kill.clone()));
         background.spawn(self.upkeep.run(kill.clone()));
         background.spawn(self.chat_metrics.run(kill.clone()));
         background.spawn(self.chat_presence.run(kill.clone()));
@@ -297,6 +308,7 @@ fn http_settings(config: &Config) -> http::Settings {
         slow_after: config.limits.slow_after,
         subscriptions_max: config.limits.subscriptions_per_connection,
         query_token: config.auth.query_token,
+        pages: config.pages.clone().into(),
         inbound: config.inbound.clone().into(),
         verifier: verifier_config(&config.auth),
         follow_up: (config.responder.kind != config::Kind::Off).then_some(config.responder.debounce),

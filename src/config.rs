@@ -147,6 +147,26 @@ sections! {
         retry_max: Duration,
     }
 
+    /// The pages that are served.
+    pages: Pages {
+        /// Where people sign in, a URL or a path, with `{page}` for where they came from; empty when not set.
+        sign_in: String,
+        /// Origins besides this host's own that the pages may send to.
+        connect: Vec<String>,
+    }
+
+    /// Files that people upload.
+    uploads: Uploads {
+        /// Where they are kept; empty: nowhere, and none are taken.
+        directory: String,
+        /// Bytes of one file; not above the other two.
+        bytes_max: usize,
+        /// Bytes of all files of a tenant.
+        bytes_per_tenant_max: usize,
+        /// Bytes of all files.
+        bytes_total_max: usize,
+    }
+
     /// Which tokens are believed.
     auth: Auth {
         /// HMAC secret; empty when not set.

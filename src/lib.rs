@@ -18,6 +18,7 @@
 //! [`outbound`] starts one for each [`webhook`] and for [`email`], and [`delivery`] attempts what they owe until it arrives;
 //! [`responder`] answers chats. [`app_api`] serves the application's tables through functions of schema `tidings_app`;
 //! [`chat_metrics`] and [`chat_presence`] tell admins of chats what is in no row.
+//! [`http`] also serves the pages of `web/dist`, signs in to them, and keeps what they upload.
 //! [`app`] builds the parts and ends them in order; [`upkeep`] keeps the log small; [`cli`] is the command line; [`config`] the settings.
 //!
 //! # Invariants, and the tests that hold them
@@ -35,6 +36,8 @@
 //! - What is not in the log never becomes a cursor. `a_reconnect_resumes_from_the_last_event_of_the_log`
 //! - A consumer takes each event once, whatever crashes. `a_consumer_takes_each_event_once_whatever_crashes`
 //! - What is owed is delivered or told as a dead letter. `every_event_reaches_a_webhook_whatever_is_killed`
+//! - A page runs nothing and talks to nobody that its policy does not name. `a_page_runs_under_a_policy_that_lets_in_files_of_this_server_only`
+//! - What a user sends names nothing on disk. `a_name_that_climbs_out_of_the_directory_names_nothing`
 //! - `config.toml` is complete. `config_toml_is_complete`
 
 pub mod listener;

@@ -107,6 +107,8 @@ pub struct Health {
     pub caught_up: bool,
     /// Backend that listens, while it does.
     pub pid: Option<i32>,
+    /// When the newest checkpoint was reached, also of a connection that is lost: what was committed before it has been dispatched.
+    pub reached: Option<Instant>,
 }
 
 /// The listening task, before its first connection.
@@ -171,7 +173,7 @@ impl Listener {
                 Some(mut session) => {
                     let started = Instant::now();
                     let ended = cancel.run_until_cancelled(Road::new(&self, &mut session).run(&mut ledger)).await;
-                    self.health.send_replace(Health::default());
+                    self.health.send_modify(|health| *health = Health { reached: health.reached, ..Health::default() });
                     if started.elapsed() > self.settings.backoff_max {
                         pause = self.settings.backoff_min;
                     }

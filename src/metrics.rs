@@ -82,6 +82,8 @@ pub struct Metrics {
     pub audited: Counter,
     /// Listening connections made after the first.
     pub reconnects: Counter,
+    /// Subscribers that were told to fetch their state again.
+    pub resets: Counter,
     /// Rings moved on by retention.
     pub rotations: Counter,
     /// Times that a consumer had been away for longer than the log reaches back.
@@ -117,6 +119,22 @@ impl Metrics {
     /// Counts events written to a transport's sockets. The counter itself, to be kept by a connection.
     pub fn delivered(&self, transport: &'static str) -> Counter {
         self.delivered.get_or_create(&Transport { transport }).clone()
+    }
+
+    /// Events written to sockets so far, over all transports.
+    pub fn deliveries_to_clients(&self) -> u64 {
+        let of = |transport| self.delivered.get(&Transport { transport }).map_or(0, |counter| counter.get());
+        ["sse", "websocket"].into_iter().map(of).sum()
+    }
+
+    /// Connections that the server ended for this reason so far.
+    pub fn disconnected(&self, why: Disconnect) -> u64 {
+        self.disconnects.get(&Reason { reason: why.reason() }).map_or(0, |counter| counter.get())
+    }
+
+    /// Requests refused with any of these codes so far.
+    pub fn refused_with(&self, codes: &[&'static str]) -> u64 {
+        codes.iter().map(|reason| self.refused.get(&Reason { reason }).map_or(0, |counter| counter.get())).sum()
     }
 
     /// Counts a connection that the server ended.
@@ -204,6 +222,7 @@ impl Metrics {
         one.register("connections", "Open connections", self.connections.clone());
         one.register("events_delivered", "Events written to sockets", self.delivered.clone());
         one.register("disconnects", "Connections that the server ended", self.disconnects.clone());
+        one.register("resets", "Subscribers told to fetch their state again", self.resets.clone());
         one.register("requests", "Requests answered, by route, method and status", self.requests.clone());
         one.register("refused", "Requests refused, by problem code", self.refused.clone());
         one.register("inbound", "Webhooks delivered, by source and outcome", self.inbound.clone());

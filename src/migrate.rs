@@ -6,80 +6,21 @@
 //! and a database that a newer tidings has migrated is left alone (`a_database_of_a_newer_version_is_refused`).
 //!
 //! Why the lock is polled: a session that waits for an advisory lock inside a statement holds a snapshot, and every
-//! CREATE INDEX CONCURRENTLY of the application would wait for it. Why migrations are listed and not found: a file that
-//! was added to the folder but not to the list fails a test instead of a deployment.
+//! CREATE INDEX CONCURRENTLY of the application would wait for it.
 
-use std::error::Error as _;
+mod error;
+mod layout;
+
 use std::time::Duration;
 
-use refinery::error::Kind;
 use refinery::{Migration, Runner};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, NoTls};
 
-/// What tidings owns in a database.
-const SCHEMA: Set = Set {
-    history: "tidings.schema_history",
-    prefix: "",
-    files: &[
-        ("V1__log", include_str!("../sql/V1__log.sql")),
-        ("V2__capture", include_str!("../sql/V2__capture.sql")),
-        ("V3__watch", include_str!("../sql/V3__watch.sql")),
-        ("V4__compile", include_str!("../sql/V4__compile.sql")),
-        ("V5__functions", include_str!("../sql/V5__functions.sql")),
-        ("V6__attach", include_str!("../sql/V6__attach.sql")),
-        ("V7__preview", include_str!("../sql/V7__preview.sql")),
-        ("V8__retention", include_str!("../sql/V8__retention.sql")),
-        ("V9__doctor", include_str!("../sql/V9__doctor.sql")),
-        ("V10__why", include_str!("../sql/V10__why.sql")),
-        ("V11__roles", include_str!("../sql/V11__roles.sql")),
-        ("V12__watched", include_str!("../sql/V12__watched.sql")),
-        ("V13__cursor", include_str!("../sql/V13__cursor.sql")),
-        ("V14__live", include_str!("../sql/V14__live.sql")),
-        ("V15__polling", include_str!("../sql/V15__polling.sql")),
-        ("V16__consumers", include_str!("../sql/V16__consumers.sql")),
-        ("V17__chat", include_str!("../sql/V17__chat.sql")),
-        ("V18__inbound", include_str!("../sql/V18__inbound.sql")),
-        ("V19__responder", include_str!("../sql/V19__responder.sql")),
-        ("V20__subject", include_str!("../sql/V20__subject.sql")),
-        ("V21__shown", include_str!("../sql/V21__shown.sql")),
-    ],
-};
-
-/// The reference application.
-const APP: Set = Set {
-    history: "tidings.app_history",
-    prefix: "app/",
-    files: &[
-        ("V1__tables", include_str!("../sql/app/V1__tables.sql")),
-        ("V2__functions", include_str!("../sql/app/V2__functions.sql")),
-        ("V3__walls", include_str!("../sql/app/V3__walls.sql")),
-        ("V4__documents", include_str!("../sql/app/V4__documents.sql")),
-        ("V5__notifications", include_str!("../sql/app/V5__notifications.sql")),
-        ("V6__chat", include_str!("../sql/app/V6__chat.sql")),
-        ("V7__answers", include_str!("../sql/app/V7__answers.sql")),
-        ("V8__people", include_str!("../sql/app/V8__people.sql")),
-        ("V9__inbound", include_str!("../sql/app/V9__inbound.sql")),
-    ],
-};
-
-/// The same functions for tables that Prisma made.
-const PRISMA: Set = Set {
-    history: "tidings.prisma_history",
-    prefix: "app/prisma/",
-    files: &[
-        ("V1__shared", include_str!("../sql/app/prisma/V1__shared.sql")),
-        ("V2__state", include_str!("../sql/app/prisma/V2__state.sql")),
-        ("V3__documents", include_str!("../sql/app/prisma/V3__documents.sql")),
-        ("V4__notifications", include_str!("../sql/app/prisma/V4__notifications.sql")),
-        ("V5__sessions", include_str!("../sql/app/prisma/V5__sessions.sql")),
-        ("V6__messages", include_str!("../sql/app/prisma/V6__messages.sql")),
-        ("V7__answers", include_str!("../sql/app/prisma/V7__answers.sql")),
-        ("V8__people", include_str!("../sql/app/prisma/V8__people.sql")),
-        // Layouts differ in tables; this one calls functions only.
-        ("V9__inbound", include_str!("../sql/app/V9__inbound.sql")),
-    ],
-};
+pub use self::error::MigrateError;
+use self::error::{failed, from_refinery};
+pub use self::layout::Layout;
+use self::layout::{SCHEMA, Set};
 
 /// Key of the advisory lock under which one instance migrates: "tidings" in ASCII.
 const LOCK: i64 = 0x74_69_64_69_6e_67_73;
@@ -93,160 +34,6 @@ const SESSION: &str = "set statement_timeout = '5min'; set lock_timeout = '2s'; 
                        set idle_in_transaction_session_timeout = '1min'; set client_min_messages = warning";
 /// SQL-standard function bodies and `create or replace trigger` came with PostgreSQL 14.
 const SERVER_VERSION_MIN: i32 = 140_000;
-
-/// Migrations that are numbered together, and the table that remembers which were applied.
-struct Set {
-    history: &'static str,
-    prefix: &'static str,
-    files: &'static [(&'static str, &'static str)],
-}
-
-/// Which tables the functions of schema `tidings_app` are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Layout {
-    /// Tables made by tidings, in schema public.
-    Reference,
-    /// The application's own, as Prisma makes them: "User", documents, "createdAt", PROCESSED.
-    Prisma,
-}
-
-impl Layout {
-    const ALL: [Self; 2] = [Self::Reference, Self::Prisma];
-
-    fn set(self) -> &'static Set {
-        match self {
-            Self::Reference => &APP,
-            Self::Prisma => &PRISMA,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Reference => "reference",
-            Self::Prisma => "prisma",
-        }
-    }
-}
-
-/// Why the schema could not be brought to this version. Nothing of the failed file stays.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    /// The connection could not be made, or was lost.
-    #[error("the database cannot be reached: {}", database_message(.0))]
-    Connection(#[source] tokio_postgres::Error),
-    /// The server closed the connection.
-    #[error("the database closed the connection while migrating")]
-    Closed,
-    /// It is too old.
-    #[error("PostgreSQL {0} is too old")]
-    Server(String),
-    /// It is a standby.
-    #[error("the database is a standby and cannot be migrated")]
-    Standby,
-    /// Another instance has held the lock for a minute.
-    #[error("another instance has been migrating for {} s", LOCK_DEADLINE.as_secs())]
-    Locked,
-    /// It was migrated by a later version.
-    #[error("{history} is at version {found}, and this tidings knows only {known}")]
-    Newer {
-        /// The history table.
-        history: &'static str,
-        /// The newest version applied.
-        found: i32,
-        /// The newest version we have.
-        known: i32,
-    },
-    /// An applied file is not the one we have, or one in the middle is missing.
-    #[error("the migration {0} was applied with another content, or out of order")]
-    Diverged(String),
-    /// It is there already, and somebody else's.
-    #[error("schema tidings belongs to {0} already")]
-    Owned(String),
-    /// The functions of schema `tidings_app` are for other tables already.
-    #[error("schema tidings_app is for the layout {} already, not {}", .found.as_str(), .asked.as_str())]
-    OtherLayout {
-        /// The layout that the database has.
-        found: Layout,
-        /// The layout that was asked for.
-        asked: Layout,
-    },
-    /// A statement failed.
-    #[error("{what}: {message}")]
-    Sql {
-        /// What was being done.
-        what: String,
-        /// What PostgreSQL said.
-        message: String,
-        /// What to do about it, where it can be told from the SQLSTATE or PostgreSQL's own hint.
-        hint: Option<String>,
-    },
-    /// A file of ours is misnamed.
-    #[error("the migrations of this build are unusable: {0}")]
-    Build(String),
-}
-
-impl MigrateError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Connection(_) => "check database.url: host, port, user, password and database name",
-            Self::Closed => "see PostgreSQL's log",
-            Self::Owned(_) => "leave out --owner, or hand it over first: select tidings._give_to('the new owner')",
-            Self::Server(_) => "tidings needs PostgreSQL 14 or later",
-            Self::Standby => "point database.url at the primary",
-            Self::Locked => "look for its session: select * from pg_locks where locktype = 'advisory'",
-            Self::Newer { .. } => "run the newer tidings; schemas are not taken back",
-            Self::Diverged(_) => "run the tidings that this database was migrated with, or start from an empty schema",
-            Self::OtherLayout { found, asked } => {
-                let (found, asked) = (found.as_str(), asked.as_str());
-                return Some(format!(
-                    "run `tidings migrate --app {found}`; to change over, drop schema tidings_app and its history table first \
-                     (docs/application.md), then `--app {asked}`"
-                ));
-            }
-            Self::Build(_) => return None,
-            Self::Sql { hint, .. } => return hint.clone(),
-        };
-        Some(hint.to_owned())
-    }
-}
-
-fn sql_hint(error: &tokio_postgres::Error) -> Option<String> {
-    let db = error.as_db_error()?;
-    match db.code().code() {
-        // insufficient_privilege
-        "42501" => Some(
-            "run `tidings migrate` as a role that may create a schema in this database, and set database.migrate = false"
-                .to_owned(),
-        ),
-        // duplicate_table, duplicate_schema
-        "42P07" | "42P06" => Some(
-            "an object of that name exists already; beside tables of your own leave out --app and write the functions of \
-             schema tidings_app for them"
-                .to_owned(),
-        ),
-        // lock_not_available
-        "55P03" => Some("a long transaction holds the lock; try again when it has ended".to_owned()),
-        _ => db.hint().map(str::to_owned),
-    }
-}
-
-/// Message of a database error without the driver's wrapping.
-fn database_message(error: &tokio_postgres::Error) -> String {
-    match (error.as_db_error(), error.source()) {
-        (Some(db), _) => db.message().to_owned(),
-        (None, Some(cause)) => format!("{error}: {cause}"),
-        (None, None) => error.to_string(),
-    }
-}
-
-fn failed(what: &str) -> impl FnOnce(tokio_postgres::Error) -> MigrateError {
-    move |error| sql_error(what, &error)
-}
-
-fn sql_error(what: &str, error: &tokio_postgres::Error) -> MigrateError {
-    MigrateError::Sql { what: what.to_owned(), message: database_message(error), hint: sql_hint(error) }
-}
 
 /// What `tidings migrate` may be asked for besides the schema.
 #[derive(Clone, Debug, Default)]
@@ -443,25 +230,12 @@ async fn may_write(client: &Client, history: &str) -> Result<bool, MigrateError>
     Ok(row.map_err(failed("the history of migrations cannot be read"))?.get(0))
 }
 
-fn from_refinery(error: refinery::Error) -> MigrateError {
-    match error.kind() {
-        Kind::DivergentVersion(migration, _) | Kind::MissingVersion(migration) => {
-            MigrateError::Diverged(migration.to_string())
-        }
-        // refinery boxes the driver's error; message, hint and code are in there.
-        Kind::Connection(what, source) => match source.downcast_ref::<tokio_postgres::Error>() {
-            Some(error) => sql_error(what, error),
-            None => MigrateError::Build(format!("{what}: {source}")),
-        },
-        other => MigrateError::Build(other.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use super::layout::{APP, PRISMA};
     use super::*;
     use crate::private_postgres::{Options, PrivatePostgres};
 

@@ -186,6 +186,14 @@ impl PrivatePostgres {
             .then(|| format!("postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{}", home::encode(database)))
     }
 
+    /// A directory beside the cluster, made now, that goes when the server goes: for files that belong to this database.
+    ///
+    /// # Errors
+    /// [`StartError::Io`] when it cannot be made.
+    pub fn directory(&self, name: &str) -> Result<PathBuf, StartError> {
+        self.home.directory(name)
+    }
+
     /// A line to paste into a shell (of the same user, or root) that opens `database` in psql.
     pub fn psql_hint(&self, database: &str) -> String {
         let own = self.bin.join("psql");

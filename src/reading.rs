@@ -62,6 +62,14 @@ impl Reading {
         Ok(Self { from: Stamp { epoch, base }, page })
     }
 
+    /// Behind all that is committed at this moment.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn now(log: &Log) -> Result<Self, LogError> {
+        Ok(Self { from: log.now().await?, page: None })
+    }
+
     /// What the owner of the cursor has seen.
     pub fn seen(&self) -> &Base {
         &self.from.base

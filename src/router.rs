@@ -169,6 +169,13 @@ impl Router {
         (rings.len() - 1, events, bytes)
     }
 
+    /// How far the ring of each tenant is; none when there are more than `tenants_max`.
+    pub fn heads(&self, tenants_max: usize) -> Option<HashMap<TenantId, u64>> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        (tenants.len() <= tenants_max)
+            .then(|| tenants.iter().map(|(tenant, ring)| (tenant.clone(), ring.head())).collect())
+    }
+
     fn rings(&self) -> Vec<Arc<Ring>> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         tenants.values().cloned().chain([self.every.clone()]).collect()

@@ -16,10 +16,11 @@ use super::polling;
 use crate::auth::Principal;
 use crate::event::TenantId;
 use crate::http::State;
-use crate::http::call::{is_key, key};
+use crate::http::call::{is_key, key, scheme};
 use crate::http::problem::Problem;
 use crate::http::route::{Request, Route, route};
 use crate::http::status::json;
+use crate::http::uploads::is_own;
 
 /// Of one list.
 const LIMIT_MAX: u64 = 200;
@@ -34,6 +35,7 @@ pub fn routes() -> Vec<Route> {
         route(Method::POST, "/v1/tenants/{tenant}/documents/status", post_status),
         route(Method::GET, "/v1/tenants/{tenant}/documents/status", get_status),
         route(Method::GET, "/v1/tenants/{tenant}/documents/{id}", one),
+        route(Method::POST, "/v1/tenants/{tenant}/documents/{id}/retry", retry),
         route(Method::GET, "/v1/tenants/{tenant}/documents", list),
         route(Method::POST, "/v1/tenants/{tenant}/documents", create),
     ]
@@ -47,6 +49,9 @@ async fn create(state: Arc<State>, mut request: Request) -> Result<Response, Pro
     let (url, mime_type) = (fields.text("url", 2048)?, fields.text("mime_type", 255)?);
     if url.as_deref().is_some_and(runs_as_script) {
         return Err(Problem::field("url", "url must not be one that runs a script when it is opened"));
+    }
+    if url.as_deref().is_some_and(|url| !is_own(url, &tenant)) {
+        return Err(Problem::field("url", "url must name a file that was uploaded for this tenant"));
     }
     let bytes = "a number of bytes, not negative";
     let size = fields.take::<i64>("size", bytes)?;
@@ -68,11 +73,9 @@ async fn create(state: Arc<State>, mut request: Request) -> Result<Response, Pro
     Ok(json(StatusCode::CREATED, &created))
 }
 
-/// Pages show it as a link. Browsers skip control characters and blanks when they look for a scheme.
+/// Pages show it as a link.
 fn runs_as_script(url: &str) -> bool {
-    let plain: String = url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect();
-    let scheme = plain.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
-    scheme.is_some_and(|scheme| ["javascript", "data", "vbscript"].contains(&scheme.as_str()))
+    scheme(url).is_some_and(|scheme| ["javascript", "data", "vbscript"].contains(&scheme.as_str()))
 }
 
 /// `GET documents?after&limit`: newest first; with a cursor in `after`, what changed since.
@@ -112,13 +115,34 @@ async fn list(state: Arc<State>, mut request: Request) -> Result<Response, Probl
 async fn one(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let (principal, tenant) = request.enter(&state).await?;
     visible(&principal, "documents")?;
-    let none = || Problem::new(StatusCode::NOT_FOUND, "not_found", "this tenant has no document with this id");
     let id = key(request.raw(1)).map_err(|_| none())?;
     let found = by_ids(&state, &tenant, &[id]).await?;
     let again = pace(&found)?;
     let mut document = documents(&found)?.into_iter().next().ok_or_else(none)?;
     document.extend(found.get_key_value("cursor").map(|(name, cursor)| (name.clone(), cursor.clone())));
     Ok(polling::answer(&request.call, document, again))
+}
+
+fn none() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "this tenant has no document with this id")
+}
+
+/// `POST documents/{id}/retry`: what failed is processed again. Twice at once is once: the second finds it in processing, or
+/// leaves it there.
+async fn retry(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
+    let (principal, tenant) = request.enter(&state).await?;
+    visible(&principal, "documents")?;
+    let id = key(request.raw(1)).map_err(|_| none())?;
+    let found = by_ids(&state, &tenant, std::slice::from_ref(&id)).await?;
+    let document = documents(&found)?.into_iter().next().ok_or_else(none)?;
+    let status = document.get("status").map_or("", |status| status.get().trim_matches('"'));
+    if status != "failed" {
+        let detail = format!("the document is {status}; only one that failed can be processed again");
+        return Err(Problem::conflict(detail, serde_json::value::to_raw_value(&document).ok()));
+    }
+    let arguments = "$2, 'processing', null, null, null";
+    let retried = application::call(&state, &tenant, "set_document_status", arguments, &[&id]).await?;
+    Ok(json(StatusCode::OK, &retried.ok_or_else(none)?))
 }
 
 /// `POST documents/status {document_ids}`: a bare array, as those who polled before know it.

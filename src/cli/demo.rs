@@ -1,10 +1,12 @@
 //! `tidings demo`: everything at once, with nothing but PostgreSQL installed.
 //!
 //! Place: beside `serve`, whose server it runs. Around it: a private database unless one is given, the reference tables,
-//! the watched tables of `triggers/`, three tenants, traffic that looks like people at work, and an echo that answers chats.
+//! the watched tables of `triggers/`, three tenants with a history, a pipeline that processes what is uploaded, traffic that looks like people
+//! at work, and an echo that answers chats.
 //!
 //! Invariant: a private database is gone afterwards, however the demo ends; one that was given keeps its rows.
 
+mod pipeline;
 mod seed;
 mod traffic;
 mod welcome;
@@ -25,6 +27,7 @@ use crate::private_postgres::{Options, PrivatePostgres};
 const EXAMPLES: &str = "Examples:
   tidings demo                                       on 127.0.0.1:8080, with a database of its own
   tidings demo --listen 127.0.0.1:0                  on a free port
+  tidings demo --no-traffic                          quiet: nothing happens but what you do, and what answers you
   DATABASE_URL=postgres://… tidings demo             in a database that exists; creates the reference tables there
 
 Ctrl-C ends it and removes what it made; rows in a database that was given stay.";
@@ -48,13 +51,16 @@ pub struct Args {
     /// Address and port; short for --set http.listen=…
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(super) listen: Option<String>,
+    /// Generate no traffic. What is uploaded is processed, and chats are answered, all the same
+    #[arg(long)]
+    no_traffic: bool,
 }
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the port is taken, or a database or the server cannot be started; nothing is left behind then.
-pub async fn run(_args: Args, mut config: Config) -> Result<ExitCode, Failure> {
+pub async fn run(args: Args, mut config: Config) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let (mut first, mut second) = (Signals::listen()?, Signals::listen()?);
     refuse_taken_port(&config)?;
@@ -70,7 +76,7 @@ pub async fn run(_args: Args, mut config: Config) -> Result<ExitCode, Failure> {
     // Woken by: the end of the demo, after the first signal · a second signal. A private server that is dropped here is
     // ended at once, and its directory removed.
     let outcome = tokio::select! {
-        outcome = show(&config, private.as_ref(), started, first.next()) => outcome,
+        outcome = show(&config, private.as_ref(), !args.no_traffic, started, first.next()) => outcome,
         () = second.second() => Err(Failure::new("ended by a second signal")),
     };
     let Some(private) = private else {
@@ -104,6 +110,13 @@ async fn start_database(config: &mut Config) -> Result<Option<PrivatePostgres>, 
     config.database.url = Secret::new(private.url("postgres"));
     with_client(&database(config)?, async |client| Ok(client.batch_execute("create database demo").await?)).await?;
     config.database.url = Secret::new(private.url(DATABASE));
+    if config.uploads.directory.is_empty() {
+        config.uploads.directory = private.directory("uploads")?.display().to_string();
+        // A folder for each tenant, as the server would make it: what root makes there the watcher could not empty.
+        for tenant in &seed::TENANTS {
+            private.directory(&format!("uploads/{}", tenant.id))?;
+        }
+    }
     Ok(Some(private))
 }
 
@@ -111,16 +124,19 @@ async fn start_database(config: &mut Config) -> Result<Option<PrivatePostgres>, 
 async fn show(
     config: &Config,
     private: Option<&PrivatePostgres>,
+    traffic: bool,
     started: Instant,
     ended: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let postgres = database(config)?;
     migrate(&postgres, &Wishes { app: Some(Layout::Reference), ..Wishes::default() }).await?;
     with_client(&postgres, async |client| {
+        // First, so that in a database of our own what lies back makes no events.
+        seed::tenants(client).await?;
         for (name, sql) in WATCHED {
             triggers::apply(client, name, sql).await?;
         }
-        seed::tenants(client).await
+        Ok(())
     })
     .await?;
     let app = App::build(config).await?;
@@ -136,10 +152,20 @@ async fn show(
         stop.cancel();
     };
     let cancelled = stop.clone();
+    let people = async {
+        if traffic {
+            traffic::run(&pool).await;
+        }
+    };
     tokio::join!(
         until,
-        stop.run_until_cancelled(traffic::run(&pool)),
+        stop.run_until_cancelled(async { tokio::join!(pipeline::run(&pool), people) }),
         app.run(async move { cancelled.cancelled().await })
     );
     Ok(())
+}
+
+/// Whether the application refused, because somebody else was first.
+fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|state| state.code().starts_with("TD"))
 }

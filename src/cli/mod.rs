@@ -67,7 +67,7 @@ enum Command {
     Demo(demo::Args),
     /// Bring the database's schema to this version
     Migrate(migrate::Args),
-    /// Watched tables as files: apply, check, list, new
+    /// Watched tables as files: apply, check, list, new, types
     Triggers(triggers::Args),
     /// Print events as they are committed, straight from the database
     Tail(tail::Args),
@@ -130,7 +130,7 @@ impl Cli {
     fn flags(&self) -> Vec<(String, String)> {
         let database = self.database.iter().map(|url| ("database.url".to_owned(), url.clone()));
         let listen = match &self.command {
-            Command::Serve(serve::Args { listen }) | Command::Demo(demo::Args { listen }) => listen.as_ref(),
+            Command::Serve(serve::Args { listen }) | Command::Demo(demo::Args { listen, .. }) => listen.as_ref(),
             _ => None,
         };
         let listen = listen.map(|address| ("http.listen".to_owned(), address.clone()));

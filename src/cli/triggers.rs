@@ -1,7 +1,7 @@
 //! `tidings triggers`: what is watched, as files that can be reviewed, and as the database has it.
 //!
 //! Parts: `files` reads and runs a folder, `apply` makes the database follow it, `check` tells where the two differ, `list` shows
-//! what is watched, `new` drafts a file for a table. `watch` is one watched table with its settings as values.
+//! what is watched, `new` drafts a file for a table, `types` tells programs what events hold. `watch` is one watched table with its settings as values.
 //!
 //! Invariant: `check` and `apply --dry-run` write nothing and wait for no writer
 //! (`a_dry_run_and_a_check_change_nothing_and_wait_for_no_writer`).
@@ -25,6 +25,8 @@ mod guess;
 mod list;
 mod new;
 mod quote;
+mod types;
+mod typescript;
 mod watch;
 
 pub(super) use apply::apply;
@@ -36,7 +38,8 @@ const EXAMPLES: &str = "Examples:
   tidings triggers apply --dry-run                   what applying the folder would change
   tidings triggers apply                             makes the database follow the folder
   tidings triggers check                             tells where the two differ; exit 1 when they do
-  tidings triggers list                              what is watched";
+  tidings triggers list                              what is watched
+  tidings triggers types --out src/events.ts         what its events hold, for TypeScript";
 
 const APPLY_EXAMPLES: &str = "Examples:
   DATABASE_URL=postgres://owner@host/app tidings triggers apply
@@ -68,6 +71,17 @@ const NEW_EXAMPLES: &str = "Examples:
 
 The tenant's column is guessed from names and foreign keys, and columns that look secret are kept back: read the file
 before it is applied. Where nothing fits, the file has a line to be filled in and cannot be applied until then.";
+
+const TYPES_EXAMPLES: &str = "Examples:
+  tidings triggers types --out src/events.ts
+  tidings triggers types --check src/events.ts       in a pipeline; exit 1 when the file is stale
+
+  import { connect } from '@tidings/client';
+  import type { TidingsEvents } from './events';
+  connect<TidingsEvents>({ … }).subscribe({ types: ['documents.*'] }, …)
+
+Types are those that JSON.parse gives: numeric and bigint are numbers, times are strings, what is json in the database is unknown.
+A text column with a CHECK that lists words is a union of them. The order is fixed, so a file differs only where the database does.";
 
 /// What to do with watched tables.
 #[derive(Debug, clap::Args)]
@@ -121,6 +135,16 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Write down what events hold, for programs in TypeScript
+    #[command(after_help = TYPES_EXAMPLES)]
+    Types {
+        /// Write this file instead of printing
+        #[arg(long, value_name = "FILE", conflicts_with = "check")]
+        out: Option<PathBuf>,
+        /// Tell whether this file is up to date; exit 1 when it is not
+        #[arg(long, value_name = "FILE")]
+        check: Option<PathBuf>,
+    },
 }
 
 /// Runs the command.
@@ -143,6 +167,9 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
             with_client(&postgres, async |client| Box::pin(check::run(client, &dir, &files, json)).await).await
         }
         Command::List { json } => with_client(&postgres, async |client| list::run(client, json).await).await,
+        Command::Types { out, check } => {
+            with_client(&postgres, async |client| types::run(client, out.as_deref(), check.as_deref()).await).await
+        }
         Command::New { table, dir, force } => {
             with_client(&postgres, async |client| Box::pin(new::run(client, &table, &dir, force)).await).await
         }

@@ -72,3 +72,100 @@ fn type_fits(kind: &str) -> Result<(), Refusal> {
     let hint = "write a type of 1 to 127 of A-Z a-z 0-9 . _ - that begins with a letter or digit";
     if fits { Ok(()) } else { Err(Refusal::new(format!("is no event type: {kind:?}"), hint)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::Config;
+    use super::super::tests::{Folder, example_of, from_env, from_text, pairs};
+    use super::*;
+
+    #[test]
+    fn the_channel_in_the_manual_is_complete_and_valid() {
+        let expected = Channel {
+            name: "chat_session_change".into(),
+            tenant: "tenant_id".into(),
+            kind: "chat_sessions.changed".into(),
+            subject: Some("session_id".into()),
+            audience: Some("user_id".into()),
+        };
+        assert_eq!(from_text(&example_of("channel")).unwrap().channel, [expected]);
+    }
+
+    #[test]
+    fn a_list_of_channels_replaces_the_one_of_an_earlier_layer() {
+        let folder = Folder::new("channels");
+        let file = folder.file(
+            "my.toml",
+            "[[channel]]\nname = \"a\"\ntenant = \"t\"\n[[channel]]\nname = \"b\"\ntenant = \"=acme\"\n",
+        );
+        let names = |env: &[(&str, &str)]| {
+            let config = Config::load(Some(Path::new(&file)), pairs(env).into_iter(), &[]).unwrap();
+            config.channel.into_iter().map(|channel| (channel.name, channel.kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), [("a".into(), "a".into()), ("b".into(), "b".to_owned())]);
+        let json = r#"[{"name": "Über alles", "tenant": "x.y", "type": "c.d"}]"#;
+        assert_eq!(names(&[("TIDINGS__CHANNEL", json)]), [("Über alles".into(), "c.d".to_owned())]);
+    }
+
+    #[test]
+    fn a_channel_that_cannot_work_is_refused_with_line_key_and_remedy() {
+        let ok = "[[channel]]\nname = \"a\"\ntenant = \"t\"\n";
+        for (text, message) in [
+            ("tennant = \"t\"", "my.toml:6: `channel.tennant` is not a setting"),
+            ("type = 1", "my.toml:6: `channel.type` must be a string, not an integer"),
+            ("type = \"a b\"", "my.toml:6: `channel.type` is no event type: \"a b\""),
+            ("subject = \"a..b\"", "my.toml:6: `channel.subject` is not a path: \"a..b\""),
+            ("audience = \"=ann\"", "my.toml:6: `channel.audience` is not a path: \"=ann\""),
+        ] {
+            let error = from_text(&format!("{ok}[[channel]]\nname = \"b\"\n{text}\ntenant = \"t\"")).unwrap_err();
+            assert_eq!(error.to_string(), message);
+            assert!(!error.hint.is_empty());
+        }
+        for (text, message) in [
+            ("name = \"b\"", "my.toml:4: `channel` has no `tenant`"),
+            ("tenant = \"t\"", "my.toml:4: `channel` has no `name`"),
+            ("name = \"a\"\ntenant = \"t\"", "my.toml:5: `channel.name` is bridged already"),
+            (
+                "name = \"tidings_x\"\ntenant = \"t\"",
+                "my.toml:5: `channel.name` is a channel of our own: \"tidings_x\"",
+            ),
+            ("name = \"\"\ntenant = \"t\"", "my.toml:5: `channel.name` is not a channel's name: \"\""),
+            ("name = \"b c\"\ntenant = \"t\"", "my.toml:5: `channel.name` is no event type, and there is no `type`"),
+            ("tenant = \"=\"\nname = \"b\"", "my.toml:5: `channel.tenant` names no tenant: \"=\""),
+        ] {
+            let error = from_text(&format!("{ok}[[channel]]\n{text}")).unwrap_err();
+            assert_eq!(error.to_string(), message);
+            assert!(!error.hint.is_empty());
+        }
+        let long = format!("[[channel]]\nname = \"{}\"\ntype = \"t\"\ntenant = \"t\"", "x".repeat(64));
+        assert_eq!(from_text(&long).unwrap_err().place, "my.toml:2");
+    }
+
+    #[test]
+    fn a_channel_that_is_no_list_of_sections_is_refused() {
+        for (text, message, hint) in [
+            (
+                "[channel]\nname = \"a\"",
+                "my.toml:1: `channel` must be a list of sections",
+                "write [[channel]] and its keys below",
+            ),
+            (
+                "channel = [\"a\"]",
+                "my.toml:1: `channel` must be a section, not a string",
+                "write [[channel]] and its keys below",
+            ),
+            ("[[chanel]]\nname = \"a\"", "my.toml:1: `chanel` is not a section", "did you mean [[channel]]?"),
+        ] {
+            let error = from_text(text).unwrap_err();
+            assert_eq!((error.to_string().as_str(), error.hint.as_str()), (message, hint));
+        }
+        let refused = |json: &str| from_env(&[("TIDINGS__CHANNEL", json)]).unwrap_err().to_string();
+        assert_eq!(refused("chat"), "TIDINGS__CHANNEL: `channel` is not a JSON list: \"chat\"");
+        let second = r#"[{"name": "a", "tenant": "t"}, {"name": "b"}]"#;
+        assert_eq!(refused(second), "TIDINGS__CHANNEL: `channel` number 2: has no `tenant`");
+        let third = r#"[{"name": "a", "tenant": "t", "tpye": "x"}]"#;
+        assert_eq!(refused(third), "TIDINGS__CHANNEL: `channel` number 1: `tpye` is not a setting");
+    }
+}

@@ -38,6 +38,26 @@ pub(super) fn refuse_impossible(config: &Config, settings: &Settings) -> Result<
     for origin in &config.http.origins {
         rules.hold(&["http.origins"], origin_is_exact(origin))?;
     }
+    for origin in &config.pages.connect {
+        rules.hold(&["pages.connect"], origin_is_exact(origin))?;
+    }
+    rules.demand(
+        leads_to_a_page(&config.pages.sign_in),
+        &["pages.sign_in"],
+        format!("is neither an http URL nor a path: {:?}", config.pages.sign_in),
+        "write \"https://app.example.com/sign-in?back={page}\", or a path such as \"/sign-in\"",
+    )?;
+    for (bound, bytes) in [
+        ("uploads.bytes_per_tenant_max", config.uploads.bytes_per_tenant_max),
+        ("uploads.bytes_total_max", config.uploads.bytes_total_max),
+    ] {
+        rules.demand(
+            config.uploads.bytes_max <= bytes,
+            &["uploads.bytes_max", bound],
+            format!("is more than `{bound}`: the largest file would never fit"),
+            &format!("raise {bound} or lower uploads.bytes_max"),
+        )?;
+    }
     keys_fit(&config.auth, &rules)?;
     if let Some((names, refusal)) = responder::objection(&config.responder) {
         rules.hold(names, Err(refusal))?;
@@ -241,6 +261,17 @@ fn origin_is_exact(origin: &str) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a link to it can be followed: nothing, a URL of the web, or a path of this host.
+fn leads_to_a_page(address: &str) -> bool {
+    let plain = address.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '\\');
+    let elsewhere = ["https://", "http://"].iter().any(|scheme| {
+        address.strip_prefix(scheme).is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric() || c == '['))
+    });
+    // Two slashes would begin another host.
+    let here = address.starts_with('/') && !address.starts_with("//");
+    plain && (address.is_empty() || elsewhere || here)
 }
 
 fn keys_fit(auth: &Auth, rules: &Rules) -> Result<(), ConfigError> {

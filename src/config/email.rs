@@ -77,3 +77,46 @@ fn public_url_fits(text: &str) -> Result<(), Refusal> {
         _ => Err(Refusal::new(format!("is no address that links can begin with: {text:?}"), HINT)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SECRET, from_env};
+
+    #[test]
+    fn e_mail_that_cannot_work_is_refused() {
+        let good = [
+            ("TIDINGS__AUTH__SECRET", SECRET),
+            ("TIDINGS__EMAIL__SMTP", "smtps://u:hunter2@mail.example"),
+            ("TIDINGS__EMAIL__FROM", "Acme <a@acme.example>"),
+            ("TIDINGS__EMAIL__PUBLIC_URL", "https://acme.example"),
+        ];
+        assert!(from_env(&good).is_ok());
+        for (key, value, message) in [
+            ("TIDINGS__EMAIL__SMTP", "mail.example", "is not a URL"),
+            ("TIDINGS__EMAIL__SMTP", "https://mail.example", "is not the URL of an SMTP server"),
+            ("TIDINGS__EMAIL__SMTP", "smtp://u:hunter2@mail.example", "would send its password without TLS"),
+            ("TIDINGS__EMAIL__SMTP", "smtp://u:hunter2@mail.example?tls=opportunistic", "would send its password"),
+            ("TIDINGS__EMAIL__SMTP", "smtp://mail.example?tls=perhaps", "has an unknown value of tls"),
+            ("TIDINGS__EMAIL__FROM", "", "is no mailbox"),
+            ("TIDINGS__EMAIL__PUBLIC_URL", "", "is no address that links can begin with"),
+            ("TIDINGS__EMAIL__PUBLIC_URL", "http://acme.example", "is not https"),
+            ("TIDINGS__EMAIL__TYPES", "[]", "cannot be used"),
+            ("TIDINGS__EMAIL__SUBJECT", "{{ data.title", "is no usable template"),
+            ("TIDINGS__AUTH__SECRET", "", "is not set, but `email.smtp` is"),
+        ] {
+            let env: Vec<(&str, &str)> =
+                good.iter().copied().filter(|(name, _)| *name != key).chain([(key, value)]).collect();
+            let error = from_env(&env).unwrap_err();
+            assert!(error.to_string().contains(message) && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+        for smtp in ["smtp://localhost:2525", "smtp://u:p@mail.example:587?tls=required", "smtp://relay.internal"] {
+            let env: Vec<(&str, &str)> = good
+                .iter()
+                .copied()
+                .filter(|(name, _)| !name.ends_with("SMTP"))
+                .chain([("TIDINGS__EMAIL__SMTP", smtp)])
+                .collect();
+            assert!(from_env(&env).is_ok(), "{smtp}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use super::*;
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 pub(super) fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
@@ -67,203 +67,6 @@ pub(super) fn example_of(list: &str) -> String {
     let example = MANUAL.split(&format!("\n# [[{list}]]\n")).nth(1).unwrap().split("\n\n").next().unwrap();
     let lines = example.lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap()));
     format!("[[{list}]]\n{}", lines.collect::<String>())
-}
-
-#[test]
-fn the_channel_in_the_manual_is_complete_and_valid() {
-    let expected = Channel {
-        name: "chat_session_change".into(),
-        tenant: "tenant_id".into(),
-        kind: "chat_sessions.changed".into(),
-        subject: Some("session_id".into()),
-        audience: Some("user_id".into()),
-    };
-    assert_eq!(from_text(&example_of("channel")).unwrap().channel, [expected]);
-}
-
-#[test]
-fn a_list_of_channels_replaces_the_one_of_an_earlier_layer() {
-    let folder = Folder::new("channels");
-    let file = folder
-        .file("my.toml", "[[channel]]\nname = \"a\"\ntenant = \"t\"\n[[channel]]\nname = \"b\"\ntenant = \"=acme\"\n");
-    let names = |env: &[(&str, &str)]| {
-        let config = Config::load(Some(Path::new(&file)), pairs(env).into_iter(), &[]).unwrap();
-        config.channel.into_iter().map(|channel| (channel.name, channel.kind)).collect::<Vec<_>>()
-    };
-    assert_eq!(names(&[]), [("a".into(), "a".into()), ("b".into(), "b".to_owned())]);
-    let json = r#"[{"name": "Über alles", "tenant": "x.y", "type": "c.d"}]"#;
-    assert_eq!(names(&[("TIDINGS__CHANNEL", json)]), [("Über alles".into(), "c.d".to_owned())]);
-}
-
-#[test]
-fn a_channel_that_cannot_work_is_refused_with_line_key_and_remedy() {
-    let ok = "[[channel]]\nname = \"a\"\ntenant = \"t\"\n";
-    for (text, message) in [
-        ("tennant = \"t\"", "my.toml:6: `channel.tennant` is not a setting"),
-        ("type = 1", "my.toml:6: `channel.type` must be a string, not an integer"),
-        ("type = \"a b\"", "my.toml:6: `channel.type` is no event type: \"a b\""),
-        ("subject = \"a..b\"", "my.toml:6: `channel.subject` is not a path: \"a..b\""),
-        ("audience = \"=ann\"", "my.toml:6: `channel.audience` is not a path: \"=ann\""),
-    ] {
-        let error = from_text(&format!("{ok}[[channel]]\nname = \"b\"\n{text}\ntenant = \"t\"")).unwrap_err();
-        assert_eq!(error.to_string(), message);
-        assert!(!error.hint.is_empty());
-    }
-    for (text, message) in [
-        ("name = \"b\"", "my.toml:4: `channel` has no `tenant`"),
-        ("tenant = \"t\"", "my.toml:4: `channel` has no `name`"),
-        ("name = \"a\"\ntenant = \"t\"", "my.toml:5: `channel.name` is bridged already"),
-        ("name = \"tidings_x\"\ntenant = \"t\"", "my.toml:5: `channel.name` is a channel of our own: \"tidings_x\""),
-        ("name = \"\"\ntenant = \"t\"", "my.toml:5: `channel.name` is not a channel's name: \"\""),
-        ("name = \"b c\"\ntenant = \"t\"", "my.toml:5: `channel.name` is no event type, and there is no `type`"),
-        ("tenant = \"=\"\nname = \"b\"", "my.toml:5: `channel.tenant` names no tenant: \"=\""),
-    ] {
-        let error = from_text(&format!("{ok}[[channel]]\n{text}")).unwrap_err();
-        assert_eq!(error.to_string(), message);
-        assert!(!error.hint.is_empty());
-    }
-    let long = format!("[[channel]]\nname = \"{}\"\ntype = \"t\"\ntenant = \"t\"", "x".repeat(64));
-    assert_eq!(from_text(&long).unwrap_err().place, "my.toml:2");
-}
-
-#[test]
-fn a_channel_that_is_no_list_of_sections_is_refused() {
-    for (text, message, hint) in [
-        (
-            "[channel]\nname = \"a\"",
-            "my.toml:1: `channel` must be a list of sections",
-            "write [[channel]] and its keys below",
-        ),
-        (
-            "channel = [\"a\"]",
-            "my.toml:1: `channel` must be a section, not a string",
-            "write [[channel]] and its keys below",
-        ),
-        ("[[chanel]]\nname = \"a\"", "my.toml:1: `chanel` is not a section", "did you mean [[channel]]?"),
-    ] {
-        let error = from_text(text).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.hint.as_str()), (message, hint));
-    }
-    let refused = |json: &str| from_env(&[("TIDINGS__CHANNEL", json)]).unwrap_err().to_string();
-    assert_eq!(refused("chat"), "TIDINGS__CHANNEL: `channel` is not a JSON list: \"chat\"");
-    let second = r#"[{"name": "a", "tenant": "t"}, {"name": "b"}]"#;
-    assert_eq!(refused(second), "TIDINGS__CHANNEL: `channel` number 2: has no `tenant`");
-    let third = r#"[{"name": "a", "tenant": "t", "tpye": "x"}]"#;
-    assert_eq!(refused(third), "TIDINGS__CHANNEL: `channel` number 1: `tpye` is not a setting");
-}
-
-#[test]
-fn the_webhook_in_the_manual_is_complete_and_valid() {
-    let example = MANUAL.split("\n# [[webhook]]\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let example: String = example.lines().map(|line| format!("{}\n", line.strip_prefix("# ").unwrap())).collect();
-    let config = from_text(&format!("[[webhook]]\n{example}")).unwrap();
-    let [webhook] = config.webhook.as_slice() else { panic!("{config:?}") };
-    assert_eq!(
-        (webhook.consumer().as_str(), webhook.url.as_str()),
-        ("webhook.billing", "https://billing.example.com/hooks/tidings")
-    );
-    assert!(webhook.keys.len() == 2 && webhook.tenants == Some(vec!["acme".into()]));
-    assert_eq!((webhook.types.to_string().as_str(), webhook.timeout.as_secs()), ("documents.*,invoice.paid", 15));
-    assert_eq!(webhook.headers, [("x-api-key".to_owned(), Secret::new("k"))]);
-}
-
-const HOOK: &str =
-    "[[webhook]]\nname = \"a\"\nurl = \"https://x\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
-
-#[test]
-fn a_webhook_that_cannot_work_is_refused_with_line_key_and_remedy() {
-    for (text, message) in [
-        ("tpyes = []", "`webhook.tpyes` is not a setting"),
-        ("types = []", "`webhook.types` cannot be used: glob 1 is empty"),
-        ("types = \"a\"", "`webhook.types` must be a list of strings"),
-        ("tenants = []", "`webhook.tenants` names no tenant"),
-        ("timeout = \"0s\"", "`webhook.timeout` is not between 1ms and 5m"),
-        ("timeout = \"6m\"", "`webhook.timeout` is not between 1ms and 5m"),
-        ("headers = { \"a b\" = \"c\" }", "`webhook.headers` holds \"a b\", which is no header"),
-        ("headers = { Webhook-Id = \"c\" }", "`webhook.headers` sets webhook-id, which is ours to say"),
-        ("headers = 1", "`webhook.headers` must be a table, not an integer"),
-        ("secret_file = \"x\"", "`webhook.secret_file` is also set by `secret`"),
-        ("previous_secret = \"x\"", "`webhook.previous_secret` is shorter than 24 bytes"),
-        ("allow_http = 1", "`webhook.allow_http` must be true or false, not an integer"),
-    ] {
-        let error = from_text(&format!("{HOOK}{text}")).unwrap_err();
-        assert_eq!(error.to_string(), format!("my.toml:5: {message}"));
-        assert!(!error.hint.is_empty());
-    }
-    for (from, to, message) in [
-        ("\"https://x\"", "\"http://x\"", "my.toml:3: `webhook.url` is http, which anyone on the way can read"),
-        ("\"https://x\"", "\"ftp://x\"", "my.toml:3: `webhook.url` is neither https nor http"),
-        ("\"https://x\"", "\"x\"", "my.toml:3: `webhook.url` is not a URL"),
-        ("name = \"a\"", "name = \"A\"", "my.toml:2: `webhook.name` is not a name: \"A\""),
-        ("secret = ", "previous_secret = ", "my.toml:1: `webhook` has no `secret`"),
-    ] {
-        assert_eq!(from_text(&HOOK.replace(from, to)).unwrap_err().to_string(), message);
-    }
-    let twice = from_text(&format!("{HOOK}{HOOK}")).unwrap_err();
-    assert_eq!(twice.to_string(), "my.toml:6: `webhook.name` is there already");
-    for url in ["http://127.0.0.1:1/x", "http://[::1]/", "http://localhost"] {
-        assert!(from_text(&HOOK.replace("https://x", url)).is_ok(), "{url}");
-    }
-    assert!(from_text(&format!("{}allow_http = true", HOOK.replace("https://x", "http://x"))).is_ok());
-}
-
-#[test]
-fn the_secret_of_a_webhook_may_lie_in_a_file_and_is_never_shown() {
-    let folder = Folder::new("webhook");
-    let file = folder.file("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
-    let json = format!(
-        r#"[{{"name": "a", "url": "https://u:hunter2@x", "secret_file": "{file}", "headers": {{"k": "hunter2"}},
-        "previous_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}]"#
-    );
-    let loaded = Loaded::load(None, pairs(&[("TIDINGS__WEBHOOK", &json)]).into_iter(), &[]).unwrap();
-    let printed = format!("{:?} {:?}", loaded.config, loaded.shown().map(|shown| shown.value).collect::<Vec<_>>());
-    assert!(
-        !printed.contains("MfKQ9r8") && !printed.contains("hunter2") && loaded.config.webhook[0].keys.len() == 2,
-        "{printed}"
-    );
-    let shown = loaded.shown().find(|shown| shown.key == "webhook").unwrap().value.to_string();
-    assert!(!shown.contains("hunter2") && shown.contains("https://u:***@x"), "{shown}");
-    let missing = json.replace(&file, "/nowhere");
-    let error = from_env(&[("TIDINGS__WEBHOOK", &missing)]).unwrap_err();
-    assert!(error.to_string().contains("`secret_file` cannot be read from \"/nowhere\""), "{error}");
-}
-
-#[test]
-fn e_mail_that_cannot_work_is_refused() {
-    let good = [
-        ("TIDINGS__AUTH__SECRET", SECRET),
-        ("TIDINGS__EMAIL__SMTP", "smtps://u:hunter2@mail.example"),
-        ("TIDINGS__EMAIL__FROM", "Acme <a@acme.example>"),
-        ("TIDINGS__EMAIL__PUBLIC_URL", "https://acme.example"),
-    ];
-    assert!(from_env(&good).is_ok());
-    for (key, value, message) in [
-        ("TIDINGS__EMAIL__SMTP", "mail.example", "is not a URL"),
-        ("TIDINGS__EMAIL__SMTP", "https://mail.example", "is not the URL of an SMTP server"),
-        ("TIDINGS__EMAIL__SMTP", "smtp://u:hunter2@mail.example", "would send its password without TLS"),
-        ("TIDINGS__EMAIL__SMTP", "smtp://u:hunter2@mail.example?tls=opportunistic", "would send its password"),
-        ("TIDINGS__EMAIL__SMTP", "smtp://mail.example?tls=perhaps", "has an unknown value of tls"),
-        ("TIDINGS__EMAIL__FROM", "", "is no mailbox"),
-        ("TIDINGS__EMAIL__PUBLIC_URL", "", "is no address that links can begin with"),
-        ("TIDINGS__EMAIL__PUBLIC_URL", "http://acme.example", "is not https"),
-        ("TIDINGS__EMAIL__TYPES", "[]", "cannot be used"),
-        ("TIDINGS__EMAIL__SUBJECT", "{{ data.title", "is no usable template"),
-        ("TIDINGS__AUTH__SECRET", "", "is not set, but `email.smtp` is"),
-    ] {
-        let env: Vec<(&str, &str)> =
-            good.iter().copied().filter(|(name, _)| *name != key).chain([(key, value)]).collect();
-        let error = from_env(&env).unwrap_err();
-        assert!(error.to_string().contains(message) && !format!("{error:?}").contains("hunter2"), "{error:?}");
-    }
-    for smtp in ["smtp://localhost:2525", "smtp://u:p@mail.example:587?tls=required", "smtp://relay.internal"] {
-        let env: Vec<(&str, &str)> = good
-            .iter()
-            .copied()
-            .filter(|(name, _)| !name.ends_with("SMTP"))
-            .chain([("TIDINGS__EMAIL__SMTP", smtp)])
-            .collect();
-        assert!(from_env(&env).is_ok(), "{smtp}");
-    }
 }
 
 #[test]
@@ -514,4 +317,28 @@ fn debug_output_contains_no_secret() {
     let loaded = Loaded::load(None, env.into_iter(), &[]).unwrap();
     let printed = format!("{loaded:?} {:?}", loaded.config);
     assert!(!printed.contains(SECRET) && !printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn a_page_to_sign_in_on_is_one_that_a_link_can_lead_to() {
+    for good in ["", "/sign-in", "https://app.example.com/sign-in?back={page}", "http://localhost:3000"] {
+        assert_eq!(from_env(&[("TIDINGS__PAGES__SIGN_IN", good)]).unwrap().pages.sign_in, good);
+    }
+    for bad in
+        ["app.example.com", "//evil.example.com", "/\\evil.example.com", "javascript:alert(1)", "https://", "/a b"]
+    {
+        let error = from_env(&[("TIDINGS__PAGES__SIGN_IN", bad)]).unwrap_err();
+        assert!(error.to_string().contains("`pages.sign_in` is neither an http URL nor a path"), "{error}");
+    }
+}
+
+#[test]
+fn the_largest_upload_fits_into_all_of_them() {
+    for bound in ["bytes_per_tenant_max", "bytes_total_max"] {
+        let error = from_text(&format!("[uploads]\nbytes_max = \"2GiB\"\n{bound} = \"1GiB\"")).unwrap_err();
+        let told = format!("`uploads.bytes_max` is more than `uploads.{bound}`");
+        assert!(error.to_string().contains(&told), "{error}");
+    }
+    let error = from_text("[pages]\nconnect = [\"https://bucket.example.com/path\"]").unwrap_err();
+    assert!(error.to_string().contains("`pages.connect` holds"), "{error}");
 }

@@ -180,3 +180,84 @@ fn headers(section: &Section<'_>) -> Result<Vec<(String, Secret)>, Wrong> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Loaded;
+    use super::super::tests::{Folder, example_of, from_env, from_text, pairs};
+    use super::*;
+
+    #[test]
+    fn the_webhook_in_the_manual_is_complete_and_valid() {
+        let config = from_text(&example_of("webhook")).unwrap();
+        let [webhook] = config.webhook.as_slice() else { panic!("{config:?}") };
+        assert_eq!(
+            (webhook.consumer().as_str(), webhook.url.as_str()),
+            ("webhook.billing", "https://billing.example.com/hooks/tidings")
+        );
+        assert!(webhook.keys.len() == 2 && webhook.tenants == Some(vec!["acme".into()]));
+        assert_eq!((webhook.types.to_string().as_str(), webhook.timeout.as_secs()), ("documents.*,invoice.paid", 15));
+        assert_eq!(webhook.headers, [("x-api-key".to_owned(), Secret::new("k"))]);
+    }
+
+    const HOOK: &str =
+        "[[webhook]]\nname = \"a\"\nurl = \"https://x\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+
+    #[test]
+    fn a_webhook_that_cannot_work_is_refused_with_line_key_and_remedy() {
+        for (text, message) in [
+            ("tpyes = []", "`webhook.tpyes` is not a setting"),
+            ("types = []", "`webhook.types` cannot be used: glob 1 is empty"),
+            ("types = \"a\"", "`webhook.types` must be a list of strings"),
+            ("tenants = []", "`webhook.tenants` names no tenant"),
+            ("timeout = \"0s\"", "`webhook.timeout` is not between 1ms and 5m"),
+            ("timeout = \"6m\"", "`webhook.timeout` is not between 1ms and 5m"),
+            ("headers = { \"a b\" = \"c\" }", "`webhook.headers` holds \"a b\", which is no header"),
+            ("headers = { Webhook-Id = \"c\" }", "`webhook.headers` sets webhook-id, which is ours to say"),
+            ("headers = 1", "`webhook.headers` must be a table, not an integer"),
+            ("secret_file = \"x\"", "`webhook.secret_file` is also set by `secret`"),
+            ("previous_secret = \"x\"", "`webhook.previous_secret` is shorter than 24 bytes"),
+            ("allow_http = 1", "`webhook.allow_http` must be true or false, not an integer"),
+        ] {
+            let error = from_text(&format!("{HOOK}{text}")).unwrap_err();
+            assert_eq!(error.to_string(), format!("my.toml:5: {message}"));
+            assert!(!error.hint.is_empty());
+        }
+        for (from, to, message) in [
+            ("\"https://x\"", "\"http://x\"", "my.toml:3: `webhook.url` is http, which anyone on the way can read"),
+            ("\"https://x\"", "\"ftp://x\"", "my.toml:3: `webhook.url` is neither https nor http"),
+            ("\"https://x\"", "\"x\"", "my.toml:3: `webhook.url` is not a URL"),
+            ("name = \"a\"", "name = \"A\"", "my.toml:2: `webhook.name` is not a name: \"A\""),
+            ("secret = ", "previous_secret = ", "my.toml:1: `webhook` has no `secret`"),
+        ] {
+            assert_eq!(from_text(&HOOK.replace(from, to)).unwrap_err().to_string(), message);
+        }
+        let twice = from_text(&format!("{HOOK}{HOOK}")).unwrap_err();
+        assert_eq!(twice.to_string(), "my.toml:6: `webhook.name` is there already");
+        for url in ["http://127.0.0.1:1/x", "http://[::1]/", "http://localhost"] {
+            assert!(from_text(&HOOK.replace("https://x", url)).is_ok(), "{url}");
+        }
+        assert!(from_text(&format!("{}allow_http = true", HOOK.replace("https://x", "http://x"))).is_ok());
+    }
+
+    #[test]
+    fn the_secret_of_a_webhook_may_lie_in_a_file_and_is_never_shown() {
+        let folder = Folder::new("webhook");
+        let file = folder.file("secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+        let json = format!(
+            r#"[{{"name": "a", "url": "https://u:hunter2@x", "secret_file": "{file}", "headers": {{"k": "hunter2"}},
+            "previous_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}}]"#
+        );
+        let loaded = Loaded::load(None, pairs(&[("TIDINGS__WEBHOOK", &json)]).into_iter(), &[]).unwrap();
+        let printed = format!("{:?} {:?}", loaded.config, loaded.shown().map(|shown| shown.value).collect::<Vec<_>>());
+        assert!(
+            !printed.contains("MfKQ9r8") && !printed.contains("hunter2") && loaded.config.webhook[0].keys.len() == 2,
+            "{printed}"
+        );
+        let shown = loaded.shown().find(|shown| shown.key == "webhook").unwrap().value.to_string();
+        assert!(!shown.contains("hunter2") && shown.contains("https://u:***@x"), "{shown}");
+        let missing = json.replace(&file, "/nowhere");
+        let error = from_env(&[("TIDINGS__WEBHOOK", &missing)]).unwrap_err();
+        assert!(error.to_string().contains("`secret_file` cannot be read from \"/nowhere\""), "{error}");
+    }
+}

@@ -12,14 +12,15 @@ use serde_json::{Map, Value, json};
 use warp::reply::Response;
 
 use super::call::Call;
-use super::openapi::{self, Published};
+use super::openapi;
+use super::published::Published;
 use super::ws::PROTOCOL;
 use crate::disconnect::Disconnect;
 
 /// Answers with the document.
 pub(super) fn answer(call: &Call) -> Response {
     static DOCUMENT: OnceLock<Published> = OnceLock::new();
-    DOCUMENT.get_or_init(|| Published::new(&document())).answer(call)
+    DOCUMENT.get_or_init(|| Published::json(&document())).answer(call)
 }
 
 /// The document.
@@ -78,7 +79,10 @@ fn channels() -> Value {
             "description": format!("JSON text frames, subprotocol {PROTOCOL}."),
             "servers": [{"$ref": "#/servers/sockets"}],
             "messages": within(&[messages::TO_SERVER, messages::TO_CLIENT].concat()),
-            "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+            "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0", "query": {"type": "object", "properties": {
+                "ticket": {"type": "string", "description": "Of POST /v1/tickets, where no header can be set."},
+                "client": {"type": "string", "maxLength": 64, "description": "What the client calls itself."},
+            }}}},
             "x-close-codes": Disconnect::ALL.map(ending),
         },
     })

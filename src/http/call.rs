@@ -1,6 +1,6 @@
 //! One request as the routes see it: headers, query, connection.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use warp::Filter;
 use warp::http::{HeaderMap, StatusCode};
@@ -15,7 +15,7 @@ use crate::cursor::Cursor;
 pub struct Call {
     /// As sent.
     pub headers: HeaderMap,
-    query: HashMap<String, String>,
+    query: BTreeMap<String, String>,
     /// A parameter that was given twice, so that nobody knows which of them is meant.
     repeated: Option<String>,
     /// The connection it came on.
@@ -27,7 +27,7 @@ pub fn call() -> impl Filter<Extract = (Call,), Error = std::convert::Infallible
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let conn = warp::ext::optional::<Conn>();
     warp::header::headers_cloned().and(query).and(conn).map(|headers, query: String, conn: Option<Conn>| {
-        let (mut parameters, mut repeated) = (HashMap::new(), None);
+        let (mut parameters, mut repeated) = (BTreeMap::new(), None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if parameters.insert(name.clone(), value).is_some() {
                 repeated = Some(name);
@@ -46,6 +46,14 @@ impl Call {
     /// A parameter of the query, decoded; an empty one counts as absent.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The query without this parameter, as it stands behind a path: `?` and the others, or nothing.
+    pub fn query_without(&self, name: &str) -> String {
+        let mut others = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
+        others.extend_pairs(self.query.iter().filter(|(other, _)| *other != name));
+        let others = others.finish();
+        if others == "?" { String::new() } else { others }
     }
 
     /// Refuses a query that says something twice.
@@ -70,8 +78,22 @@ impl Call {
 
     /// The cursor of `after`.
     pub fn after(&self) -> Result<Option<Cursor>, Problem> {
-        let parse = |text: &str| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")));
-        self.query("after").map(parse).transpose()
+        cursor(self.query("after"))
+    }
+
+    /// Whether `after` is the word `now`.
+    pub fn from_now(&self) -> bool {
+        self.query("after") == Some(NOW)
+    }
+
+    /// What the client calls itself, for whoever looks at its connection.
+    pub fn client(&self) -> Result<Option<&str>, Problem> {
+        match self.query("client") {
+            Some(name) if name.len() > 64 || !name.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => {
+                Err(Problem::field("client", "client must be 1 to 64 printable characters of ASCII"))
+            }
+            name => Ok(name),
+        }
     }
 
     /// A whole number within bounds, or the default.
@@ -131,10 +153,25 @@ pub enum Representation {
     Page,
 }
 
+/// In the place of a cursor: this moment.
+const NOW: &str = "now";
+
+/// What a client gives as `after`. Streams begin now where there is none.
+pub fn cursor(after: Option<&str>) -> Result<Option<Cursor>, Problem> {
+    let parse = |text: &str| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")));
+    after.filter(|text| *text != NOW).map(parse).transpose()
+}
+
 /// A segment of a path, percent-decoded. `/` may be part of it, as `%2F`; what is not UTF-8, or holds NUL, is no name.
 pub fn segment(raw: &str) -> Result<String, Problem> {
     let decoded = percent_encoding::percent_decode_str(raw).decode_utf8().map_err(|_| Problem::not_found())?;
     if is_name(&decoded) { Ok(decoded.into_owned()) } else { Err(Problem::not_found()) }
+}
+
+/// What a link begins with, in lower case. Browsers skip control characters and blanks when they look for it.
+pub fn scheme(url: &str) -> Option<String> {
+    let plain: String = url.chars().filter(|c| !c.is_control() && !c.is_whitespace()).collect();
+    plain.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase())
 }
 
 /// The key of a row as the last segment of a path, percent-decoded: 1 to 1024 bytes, as an event's subject, without NUL.

@@ -62,6 +62,7 @@ struct Row {
     control: Arc<Control>,
     user: User,
     transport: &'static str,
+    client: Option<String>,
     tenants: Vec<TenantId>,
     since: Instant,
     view: Option<View>,
@@ -150,6 +151,8 @@ pub struct Shown {
     connection: String,
     sub: String,
     transport: &'static str,
+    /// What the client calls itself.
+    client: Option<String>,
     tenants: Vec<String>,
     age_s: u64,
 }
@@ -160,8 +163,13 @@ impl Connections {
         Self { limits, metrics, places: Mutex::default(), viewers_changed: Notify::new() }
     }
 
-    /// Takes a place.
-    pub fn open(self: &Arc<Self>, principal: &Principal, transport: &'static str) -> Result<Guard, Problem> {
+    /// Takes a place, for a client that may have said what it is called.
+    pub fn open(
+        self: &Arc<Self>,
+        principal: &Principal,
+        transport: &'static str,
+        client: Option<&str>,
+    ) -> Result<Guard, Problem> {
         let mut places = lock(&self.places);
         if places.draining {
             return Err(Problem::draining());
@@ -182,9 +190,11 @@ impl Connections {
         let control = Arc::new(Control::default());
         let (user, since) = (user(principal), Instant::now());
         let (tenants, view) = (Vec::new(), None);
-        places.open.insert(id.clone(), Row { control: control.clone(), user, transport, tenants, since, view });
+        let row =
+            Row { control: control.clone(), user, transport, client: client.map(str::to_owned), tenants, since, view };
+        places.open.insert(id.clone(), row);
         self.metrics.connections(transport, 1);
-        tracing::debug!(connection = id, transport, role = principal.role.as_str(), "connected");
+        tracing::debug!(connection = id, transport, client, role = principal.role.as_str(), "connected");
         Ok(Guard { connections: self.clone(), id, control, transport })
     }
 
@@ -247,6 +257,11 @@ impl Connections {
         self.viewers_changed.notified()
     }
 
+    /// Tenants that anybody is connected for, those that `allowed` says.
+    pub fn tenants(&self, allowed: impl Fn(&TenantId) -> bool) -> usize {
+        lock(&self.places).by_tenant.keys().filter(|tenant| allowed(tenant)).count()
+    }
+
     /// How many there are of each tenant; none when they are of more than `tenants_max`.
     pub fn by_tenant(&self, tenants_max: usize) -> Option<serde_json::Map<String, serde_json::Value>> {
         let places = lock(&self.places);
@@ -262,6 +277,7 @@ impl Connections {
             connection: id.clone(),
             sub: row.user.1.clone(),
             transport: row.transport,
+            client: row.client.clone(),
             tenants: row.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
             age_s: row.since.elapsed().as_secs(),
         })

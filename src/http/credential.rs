@@ -37,16 +37,24 @@ pub async fn authenticate(state: &State, call: &Call, method: &Method) -> Result
     if let (true, Some(token)) = (state.settings.query_token, call.query("token")) {
         return verify(state, token).map_err(refused);
     }
-    let token = cookie(call).ok_or(AuthError::Missing).map_err(Problem::from).map_err(refused)?;
-    let principal = verify(state, &token).map_err(refused)?;
-    let changes = !matches!(*method, Method::GET | Method::HEAD);
-    let from_page = call.headers.contains_key("origin");
-    if changes && !(from_page && call.origin_allowed(&state.settings.origins)) {
-        return Err(refused(Problem::forbidden(
-            "a request with a cookie must come from a page of this host or of http.origins",
-        )));
+    let principal = of_cookie(state, call).map_err(refused)?;
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        from_a_page(state, call).map_err(refused)?;
     }
     Ok(principal)
+}
+
+/// Who the cookie says is calling.
+pub fn of_cookie(state: &State, call: &Call) -> Result<Principal, Problem> {
+    verify(state, &cookie(call).ok_or(AuthError::Missing)?)
+}
+
+/// Refuses what a cookie must not vouch for: a request that no page of this host or of an allowed origin made.
+pub fn from_a_page(state: &State, call: &Call) -> Result<(), Problem> {
+    if call.headers.contains_key("origin") && call.origin_allowed(&state.settings.origins) {
+        return Ok(());
+    }
+    Err(Problem::forbidden("a request with a cookie must come from a page of this host or of http.origins"))
 }
 
 /// The tenant of a path, for a caller who may enter it.

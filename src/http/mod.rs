@@ -12,11 +12,15 @@ mod page;
 mod pages;
 pub mod problem;
 pub mod publish;
+mod published;
+pub mod pulse;
 pub mod rate;
 pub mod route;
 pub mod serve;
+mod sign_in;
 mod sse;
 pub mod status;
+pub mod uploads;
 mod ws;
 mod ws_commands;
 mod ws_session;
@@ -37,7 +41,7 @@ use warp::reply::{Reply, Response};
 use crate::app_api;
 use crate::app_api::chat::Gate;
 use crate::auth::{Principal, Verifier, VerifierConfig};
-use crate::config::Inbound;
+use crate::config::{Inbound, Pages};
 use crate::listener::Health;
 use crate::metrics::Metrics;
 use crate::replay::Log;
@@ -45,8 +49,10 @@ use crate::router::Router;
 use call::{Call, Representation};
 use connections::Connections;
 use problem::Problem;
+use pulse::Pulse;
 use rate::Rates;
 use route::{Request, Route, route};
+use uploads::Uploads;
 
 /// What requests are answered from.
 pub struct State {
@@ -62,6 +68,10 @@ pub struct State {
     pub connections: Arc<Connections>,
     /// Who was told to be typing a moment ago.
     pub typing: Gate,
+    /// Where files are kept; none where none are taken.
+    pub uploads: Option<Uploads>,
+    /// How much goes through.
+    pub pulse: Arc<Pulse>,
     /// What each user may still ask.
     pub rates: Rates,
     /// Written by the listener.
@@ -99,6 +109,8 @@ pub struct Settings {
     pub subscriptions_max: usize,
     /// Whether `?token=` is read.
     pub query_token: bool,
+    /// What the pages are told.
+    pub pages: Arc<Pages>,
     /// Who may deliver webhooks.
     pub inbound: Arc<[Inbound]>,
     /// Signs the cookie of the pages.
@@ -132,8 +144,10 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/livez", live),
         route(Method::GET, "/readyz", ready),
         route(Method::GET, "/metrics", metrics),
-        route(Method::GET, "/", page),
     ];
+    all.extend(sign_in::routes());
+    all.extend(pages::routes());
+    all.extend(uploads::routes());
     all.extend(app_api::routes());
     all
 }
@@ -236,8 +250,4 @@ async fn ready(state: Arc<State>, _: Request) -> Result<Response, Problem> {
 
 async fn metrics(state: Arc<State>, _: Request) -> Result<Response, Problem> {
     Ok(status::metrics(&state))
-}
-
-async fn page(state: Arc<State>, request: Request) -> Result<Response, Problem> {
-    pages::index(&state, &request.call, &request.method).await
 }

@@ -12,7 +12,6 @@ mod events;
 mod inbound;
 mod notifications;
 mod operation;
-mod published;
 mod refusal;
 pub(super) mod schema;
 mod server;
@@ -25,17 +24,17 @@ use warp::reply::Response;
 
 pub use events::kinds;
 use operation::Operation;
-pub(super) use published::Published;
 pub(super) use refusal::{codes, deduplicated};
 
 use super::call::Call;
 use super::credential::COOKIE;
+use super::published::Published;
 use super::route::Route;
 
 /// Answers with the document.
 pub(super) fn answer(call: &Call) -> Response {
     static DOCUMENT: OnceLock<Published> = OnceLock::new();
-    DOCUMENT.get_or_init(|| Published::new(&document(&super::routes()))).answer(call)
+    DOCUMENT.get_or_init(|| Published::json(&document(&super::routes()))).answer(call)
 }
 
 /// Everything that is described, served or not.

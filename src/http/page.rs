@@ -1,7 +1,7 @@
 //! Events as JSON pages, with long poll: the same cursor, the same filter, read from the log.
 //!
 //! The ring only tells whether there is anything to read; pages come from the log ([`reading`](crate::reading)).
-//! Without `after` a page begins at the oldest event within retention.
+//! Without `after` a page begins at the oldest event within retention, with `after=now` at this moment.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -35,12 +35,16 @@ pub async fn page(
     let filter = events::filter(principal, &scope, call.types()?, call.query("subject"));
     let limit = call.number("limit", 100, 1..=1000)? as usize;
     let wait = Duration::from_secs(call.number("wait", 0, 0..=60)?);
-    let after = call.after()?;
+    let (after, client) = (call.after()?, call.client()?);
     let ring = state.router.ring_of(&scope);
-    let mut reading = Reading::begin(&state.log, &scope, after).await?;
+    let mut reading = if call.from_now() {
+        Reading::now(&state.log).await?
+    } else {
+        Reading::begin(&state.log, &scope, after).await?
+    };
     let mut found = reading.read(&state.log, &scope, &filter, limit).await?;
     if found.events.is_empty() && !found.more && !wait.is_zero() {
-        let _guard = state.connections.open(principal, "json")?;
+        let _guard = state.connections.open(principal, "json", client)?;
         // Beyond the deadline, or when the process drains, the answer is an empty page.
         let arrived = timeout(wait, arrival(&ring, reading.seen(), &filter));
         if let Some(Ok(())) = state.drain.run_until_cancelled(arrived).await {

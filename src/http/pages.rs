@@ -1,87 +1,107 @@
-//! The page at `/`, compiled in, and signing in to it: a ticket in a link becomes an HttpOnly cookie.
+//! The pages and their assets, compiled in as `npm run build` in `web/` made them.
+//!
+//! Invariant: a page runs nothing and talks to nobody that its policy does not name: scripts and styles are files of this
+//! server (`a_page_runs_under_a_policy_that_lets_in_files_of_this_server_only`).
+//!
+//! Why fixed names and a tag, and not a hash in each name: the pages of two versions behind one balancer then find each
+//! other's files, and a file that has not changed costs a 304.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
-use warp::http::{HeaderValue, Method, StatusCode};
+use bytes::Bytes;
+use warp::http::{HeaderValue, Method};
 use warp::reply::Response;
 
 use super::State;
-use super::call::Call;
-use super::credential::{self, unix_now};
 use super::problem::Problem;
-use crate::auth::{Tenants, TokenRequest};
+use super::published::Published;
+use super::route::{Request, Route, route};
+use super::sign_in;
 
-const INDEX: &str = include_str!("../../web/index.html");
+const INDEX: &str = "/";
+const NOTIFICATIONS: &str = "/notifications";
+const CHAT: &str = "/admin/chat";
 
-/// `GET /`.
-pub async fn index(state: &Arc<State>, call: &Call, method: &Method) -> Result<Response, Problem> {
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// Files of `web/dist`, by their names there.
+macro_rules! files {
+    ($($name:literal: $kind:ident,)*) => {
+        static FILES: LazyLock<BTreeMap<&str, Published>> = LazyLock::new(|| BTreeMap::from([$((
+            $name,
+            Published::new($kind, Bytes::from_static(include_bytes!(concat!("../../web/dist/", $name)))),
+        ),)*]));
+    };
+}
+
+files! {
+    "index.html": HTML,
+    "index.js": SCRIPT,
+    "index.css": STYLE,
+    "notifications.html": HTML,
+    "notifications.js": SCRIPT,
+    "notifications.css": STYLE,
+    "chat.html": HTML,
+    "chat.js": SCRIPT,
+    "chat.css": STYLE,
+    "client.js": SCRIPT,
+}
+
+/// The pages, and what they load.
+pub fn routes() -> Vec<Route> {
+    vec![
+        route(Method::GET, INDEX, index),
+        route(Method::GET, NOTIFICATIONS, notifications),
+        route(Method::GET, CHAT, chat),
+        route(Method::GET, "/assets/{file}", asset),
+    ]
+}
+
+async fn index(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    page(&state, request, INDEX, "index.html").await
+}
+
+async fn notifications(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    page(&state, request, NOTIFICATIONS, "notifications.html").await
+}
+
+async fn chat(state: Arc<State>, request: Request) -> Result<Response, Problem> {
+    page(&state, request, CHAT, "chat.html").await
+}
+
+/// Public: what a page shows, it asks for with the credential of whoever looks at it.
+async fn page(state: &State, request: Request, path: &'static str, file: &'static str) -> Result<Response, Problem> {
     // Programs that look at links before people do ask with HEAD: that does not use the ticket up.
-    if let (Some(ticket), &Method::GET) = (call.query("ticket"), method) {
-        return sign_in(state, call, ticket).await;
+    if let (Some(ticket), &Method::GET) = (request.call.query("ticket"), &request.method) {
+        return sign_in::by_ticket(state, &request.call, path, ticket).await;
     }
-    let mut response = Response::new(INDEX.into());
+    let mut response = FILES.get(file).ok_or_else(Problem::not_found)?.answer(&request.call);
     let headers = response.headers_mut();
-    headers.insert("content-type", HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert("cache-control", HeaderValue::from_static("no-cache"));
     headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    headers.insert("content-security-policy", policy());
+    headers.insert("content-security-policy", policy(&state.settings.pages.connect));
     Ok(response)
 }
 
-async fn sign_in(state: &State, call: &Call, ticket: &str) -> Result<Response, Problem> {
-    let principal = credential::redeem(state, ticket).await?;
-    let refused = |_| {
-        Problem::new(StatusCode::NOT_IMPLEMENTED, "no_secret", "pages need [auth] secret to sign their cookie with")
-    };
-    let age = principal.expires_at.saturating_sub(unix_now());
-    let tenants = match principal.tenants {
-        Tenants::Listed(list) => list,
-        Tenants::All => Vec::new(),
-    };
-    let events = (!principal.events.is_any()).then(|| principal.events.to_string());
-    let request =
-        TokenRequest { sub: principal.sub, tenants, role: principal.role, events, ttl: Duration::from_secs(age) };
-    let token = request.mint(&state.settings.verifier).map_err(refused)?;
-    let local = call.header("host").is_some_and(|host| {
-        ["localhost", "127.0.0.1", "[::1]"]
-            .iter()
-            .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
-    });
-    let secure = if local { "" } else { "; Secure" };
-    let cookie = format!("{}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}", credential::COOKIE);
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    let headers = response.headers_mut();
-    headers.insert("location", HeaderValue::from_static("/"));
-    headers.insert("cache-control", HeaderValue::from_static("no-store"));
-    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    headers.insert("set-cookie", cookie.parse().map_err(|_| Problem::not_found())?);
+async fn asset(_: Arc<State>, request: Request) -> Result<Response, Problem> {
+    let file = request.raw(0);
+    // Pages have addresses of their own, with their policy.
+    let found = FILES.get(file).filter(|_| !file.ends_with(".html"));
+    let mut response = found.ok_or_else(Problem::not_found)?.answer(&request.call);
+    // Browsers load modules of another origin only where that lets everybody: these hold nobody's data.
+    response.headers_mut().insert("access-control-allow-origin", HeaderValue::from_static("*"));
     Ok(response)
 }
 
-/// The page runs its own script and style, known by their hashes, and talks to this server only.
-fn policy() -> HeaderValue {
-    static POLICY: OnceLock<HeaderValue> = OnceLock::new();
-    let build = || {
-        let policy = format!(
-            "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-            hash_of("script"),
-            hash_of("style")
-        );
-        HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
-    };
-    POLICY.get_or_init(build).clone()
-}
-
-fn hash_of(element: &str) -> String {
-    // Behind the comment at the top, which speaks of both elements.
-    let page = INDEX.split_once("-->").map_or(INDEX, |(_, page)| page);
-    let content = page.split_once(&format!("<{element}")).and_then(|(_, rest)| rest.split_once('>'));
-    let content =
-        content.and_then(|(_, rest)| rest.split_once(&format!("</{element}>"))).map_or("", |(content, _)| content);
-    format!("sha256-{}", STANDARD.encode(Sha256::digest(content)))
+/// Scripts and styles are files of this server; row data that is shown as if it were markup would run nothing.
+fn policy(connect: &[String]) -> HeaderValue {
+    let elsewhere: String = connect.iter().map(|origin| format!(" {origin}")).collect();
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{elsewhere}; img-src 'self' data:; \
+         font-src 'self'; media-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    // Origins are checked when the configuration is read; were one no header's value, nothing is let in.
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }

@@ -89,6 +89,12 @@ impl Request {
         publish::body(state, &self.call, &mut self.body).await
     }
 
+    /// The next piece of a body that is read as it comes; none at its end.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
+        let incomplete = |_| Problem::new(StatusCode::BAD_REQUEST, "body_incomplete", "the body ended early");
+        self.body.next().await.transpose().map_err(incomplete)
+    }
+
     /// The body as its type.
     pub async fn json<T: DeserializeOwned>(&mut self, state: &State) -> Result<T, Problem> {
         publish::parse(&self.bytes(state).await?)

@@ -27,6 +27,7 @@ use super::problem::Problem;
 use crate::auth::Principal;
 use crate::cursor::Cursor;
 use crate::disconnect::Disconnect;
+use crate::metrics::Metrics;
 use crate::replay::{Reset, Scope};
 use crate::ring::Encoding;
 use crate::subscriber::{Delivery, Request, Subscriber};
@@ -48,7 +49,7 @@ pub async fn stream(
         }
         None => (call.after()?, false),
     };
-    let guard = state.connections.open(principal, "sse")?;
+    let guard = state.connections.open(principal, "sse", call.client()?)?;
     guard.control.show(filter.types.clone());
     if let Scope::Tenant(tenant) = &scope {
         guard.enter(tenant)?;
@@ -66,13 +67,25 @@ pub async fn stream(
     );
     let mut pending = VecDeque::from([Bytes::from(hello)]);
     if unreadable {
+        state.metrics.resets.inc();
         pending.push_back(reset(Reset::Unknown, &opening.cursor));
     }
     let until = Instant::now() + Duration::from_secs(principal.expires_at.saturating_sub(unix_now()));
     let delivered = state.metrics.delivered("sse");
     let retry = (state.settings.retry_max, state.settings.drain);
     let timer = Box::pin(tokio::time::sleep_until(until.min(Instant::now() + heartbeat)));
-    let body = Body { subscriber, pending, guard, delivered, heartbeat, spread: retry, until, timer, ended: false };
+    let body = Body {
+        subscriber,
+        pending,
+        guard,
+        delivered,
+        metrics: state.metrics.clone(),
+        heartbeat,
+        spread: retry,
+        until,
+        timer,
+        ended: false,
+    };
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("text/event-stream"));
@@ -86,6 +99,7 @@ struct Body {
     pending: VecDeque<Bytes>,
     guard: Guard,
     delivered: Counter,
+    metrics: Arc<Metrics>,
     heartbeat: Duration,
     /// Reconnects are spread over this after `bye`: usually, and when draining.
     spread: (Duration, Duration),
@@ -116,7 +130,10 @@ impl Body {
                 self.delivered.inc_by(count);
                 self.pending.extend(pieces);
             }
-            Delivery::Reset(why, cursor) => self.pending.push_back(reset(why, &cursor)),
+            Delivery::Reset(why, cursor) => {
+                self.metrics.resets.inc();
+                self.pending.push_back(reset(why, &cursor));
+            }
             Delivery::End(why) => self.end(why),
         }
         self.rewind();

@@ -7,9 +7,12 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use super::State;
+use super::openapi;
 use super::problem::Problem;
 use crate::auth::{Principal, Tenants};
+use crate::disconnect::Disconnect;
 use crate::event::TenantId;
+use crate::metrics::Metrics;
 
 /// A JSON answer that is not to be cached.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
@@ -62,20 +65,42 @@ pub fn metrics(state: &State) -> Response {
     response
 }
 
-/// `GET /v1/stats`: an admin of all tenants sees all connections, one of some tenants those of theirs.
+/// `GET /v1/stats`: an admin of all tenants sees all connections and figures, one of some tenants what is theirs.
 pub fn stats(state: &Arc<State>, principal: &Principal) -> Result<Response, Problem> {
     if !principal.is_admin() {
         return Err(Problem::forbidden("stats are for admins"));
     }
-    let connections = state.connections.list(|tenants| administers(principal, tenants));
-    let (tenants, events, bytes) = state.router.size();
-    let mut body = serde_json::json!({"ready": state.ready(), "connections": connections});
-    if principal.is_admin_of_all() {
+    let theirs = |tenant: &TenantId| principal.is_admin_of(tenant.as_str());
+    let lag = state.health.borrow().reached.map(|reached| u64::try_from(reached.elapsed().as_millis()));
+    let all = principal.is_admin_of_all();
+    let mut body = serde_json::json!({
+        "ready": state.ready(),
+        "uptime_s": state.pulse.uptime().as_secs(),
+        "lag_ms": lag.map(|ms| ms.unwrap_or(u64::MAX)),
+        "rates": if all { state.pulse.flow() } else { state.pulse.flow_of(theirs) },
+        "tenants": state.connections.tenants(theirs),
+        "connections": state.connections.list(|tenants| administers(principal, tenants)),
+    });
+    if all {
+        let (tenants, events, bytes) = state.router.size();
         body["rings"] = serde_json::json!({"tenants": tenants, "events": events, "bytes": bytes});
         body["events_total"] = state.metrics.events.get().into();
         body["listener_reconnects_total"] = state.metrics.reconnects.get().into();
+        body["drops"] = drops(&state.metrics);
     }
     Ok(json(StatusCode::OK, &body))
+}
+
+/// What did not go on as its client wanted, since the start.
+fn drops(metrics: &Metrics) -> serde_json::Value {
+    serde_json::json!({
+        "slow": metrics.disconnected(Disconnect::Slow),
+        "unavailable": metrics.disconnected(Disconnect::Unavailable),
+        "resets": metrics.resets.get(),
+        "refused": metrics.refused_with(&openapi::codes()),
+        "undecodable": metrics.undecodable.get(),
+        "channels_lost": metrics.channels_lost.get(),
+    })
 }
 
 /// Whether a connection to these tenants is this admin's business: all of them, and for one to none only who administers all.

@@ -45,7 +45,7 @@ pub async fn upgrade(state: &Arc<State>, call: Call, on: Option<OnUpgrade>) -> R
         return Err(bad_handshake("the subprotocol is tidings.v1.json"));
     }
     let principal = credential::authenticate(state, &call, &Method::GET).await?;
-    let guard = state.connections.open(&principal, "websocket")?;
+    let guard = state.connections.open(&principal, "websocket", call.client()?)?;
     let task = state.clone();
     let kill = state.kill.clone();
     state.tasks.spawn(async move {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
 use super::State;
-use super::call::is_name;
+use super::call::{cursor, is_name};
 use super::connections::Guard;
 use super::credential::{self, unix_now};
 use super::events;
@@ -203,8 +203,7 @@ impl Session {
             Some(TypeList::List(list)) => Globs::from_items(list.iter().map(String::as_str)),
         };
         let types = types.map_err(|e| Problem::field("types", format!("types: {e}; {}", e.hint())))?;
-        let after =
-            after.map(|text| text.parse().map_err(|e| Problem::field("after", format!("after is {e}")))).transpose()?;
+        let after = cursor(after)?;
         let scope = events::scope(&self.principal, tenant)?;
         if !tenant.is_none_or(is_name) {
             return Err(Problem::field("tenant", "tenant must be 1 to 255 bytes without control characters"));
@@ -326,6 +325,7 @@ impl Session {
                 None
             }
             Delivery::Reset(why, cursor) => {
+                self.state.metrics.resets.inc();
                 let id = &self.subscriptions[index].id;
                 out.push_back(frame(
                     &json!({"type": "reset", "id": id, "reason": why.reason(), "cursor": cursor.to_string()}),

@@ -251,7 +251,11 @@ impl<'a> Road<'a> {
     fn advance(&self, ledger: &mut Ledger, stamp: Arc<Stamp>) {
         ledger.advance(stamp.clone());
         self.listener.router.checkpoint(&stamp);
-        self.listener.health.send_replace(Health { caught_up: true, pid: Some(self.session.pid) });
+        self.listener.health.send_replace(Health {
+            caught_up: true,
+            pid: Some(self.session.pid),
+            reached: Some(Instant::now()),
+        });
     }
 
     fn send_checkpoint(&mut self) {

@@ -90,6 +90,14 @@ impl Home {
         self.path.join("data")
     }
 
+    /// Makes a directory in it. The owner's as well: the watcher removes files of whoever wrote them there.
+    pub(super) fn directory(&self, name: &str) -> Result<PathBuf, StartError> {
+        let path = self.path.join(name);
+        DirBuilder::new().mode(0o700).create(&path).map_err(cannot("create a directory"))?;
+        self.give(&path)?;
+        Ok(path)
+    }
+
     /// The URL of `database` on the socket: the form with an encoded host is the one that every client understands.
     pub(super) fn url(&self, port: u16, database: &str) -> String {
         let directory = encode(&self.path.to_string_lossy());

@@ -25,7 +25,7 @@ async fn a_notification_has_the_same_members_and_names_its_creator() {
         let id = notify(&stand, "acme", "ann").await;
         let list = inbox(&stand, "acme", "bob", false).await;
         let expected = json!({"notifications": [{"id": "text", "type": "text", "title": "text", "message": "text", "metadata": {"a": "number"}, "created_at": "text",
-            "created_by": {"id": "text", "name": "text", "email": "text"}, "read": "bool", "archived": "bool"}], "unread_count": "number", "cursor": "text", "next": null});
+            "created_by": {"id": "text", "name": "text", "email": "text"}, "seen": "bool", "read": "bool", "archived": "bool"}], "unread_count": "number", "cursor": "text", "next": null});
         assert_eq!(shape(&list), expected, "{}", stand.name);
         let creator = json!({"id": "ann", "name": "Ann", "email": "ann@acme.example"});
         assert_eq!((&list["notifications"][0]["id"], &list["notifications"][0]["created_by"]), (&json!(id), &creator));

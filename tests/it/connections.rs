@@ -1,6 +1,7 @@
 //! Open connections as admins see, end and their owners change them.
 
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::support::{Answer, Bridge, Database, Sse, Ws, admin, events_of, eventually, member, token};
 
@@ -158,4 +159,74 @@ async fn a_change_that_makes_no_sense_is_refused_by_name_and_changes_nothing() {
     }
     db.run("select tidings.emit('acme', 'b'), tidings.emit('acme', 'a')").await;
     assert_eq!(sse.next().await["type"], "a");
+}
+
+#[tokio::test]
+async fn a_client_is_shown_by_the_name_that_it_gives_itself() {
+    let bridge = Bridge::start(&Database::new().await).await;
+    let token = member("acme");
+    let _sse = Sse::open(&bridge, &token, "acme", "?client=inbox%202.1").await;
+    let ws = format!("ws://{}/v1/ws?client=chat&ticket={}", bridge.address, {
+        let (_, made) = bridge.post_as(&token, "/v1/tickets", &json!({})).await;
+        made["ticket"].as_str().unwrap().to_owned()
+    });
+    let (_socket, _) = tokio_tungstenite::connect_async(&ws).await.unwrap();
+    let waits = bridge.request("GET", "/v1/tenants/acme/events?wait=60&client=poller").bearer_auth(&token);
+    let waits = TaskTracker::new().spawn(Answer::of(waits));
+    let _nameless = Sse::open(&bridge, &token, "acme", "").await;
+    eventually("all are there", || async { listed(&bridge, &admin()).await.len() == 4 }).await;
+    let rows = listed(&bridge, &admin()).await;
+    let mut names: Vec<String> = rows.iter().map(|row| format!("{} {}", row["transport"], row["client"])).collect();
+    names.sort();
+    assert_eq!(names, [r#""json" "poller""#, r#""sse" "inbox 2.1""#, r#""sse" null"#, r#""websocket" "chat""#]);
+    waits.abort();
+    for bad in ["a%0Ab", "%1B[31m", "%C3%A4", &"x".repeat(65)] {
+        let path = format!("/v1/tenants/acme/events?client={bad}");
+        let stream = bridge.request("GET", &path).bearer_auth(&token).header("accept", "text/event-stream");
+        let page = bridge.request("GET", &path).bearer_auth(&token);
+        for request in [stream, page] {
+            let answer = Answer::of(request).await;
+            assert_eq!((answer.status, &answer.json()["field"]), (422, &json!("client")), "{bad}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_admin_of_some_tenants_sees_what_comes_for_them_and_nothing_of_others() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let _globex = Sse::open(&bridge, &member("globex"), "globex", "").await;
+    db.run("select tidings.emit('globex', 'a') from generate_series(1, 100)").await;
+    let stats = |token: String| async { bridge.get_as(&{ token }, "/v1/stats").await.1 };
+    let came = |stats: &Value| stats["rates"]["events_per_second"].as_f64().unwrap();
+    eventually("the events are seen by who administers all", || async {
+        let all = stats(admin()).await;
+        came(&all) > 0.0 && all["rates"]["deliveries_per_second"].as_f64().unwrap() > 0.0
+    })
+    .await;
+    let (all, globex, acme) = (stats(admin()).await, stats(admin_of("globex")).await, stats(admin_of("acme")).await);
+    assert!(came(&globex) > 0.0 && came(&acme) == 0.0, "{globex} {acme}");
+    assert_eq!((&all["tenants"], &globex["tenants"], &acme["tenants"]), (&json!(1), &json!(1), &json!(0)));
+    for member in ["drops", "rings", "events_total"] {
+        assert!(all[member] != Value::Null && globex[member] == Value::Null && acme[member] == Value::Null, "{member}");
+    }
+    assert_eq!(acme["rates"].get("deliveries_per_second"), None, "they are of all tenants together");
+    for stats in [all, globex, acme] {
+        assert!(stats["lag_ms"].is_u64() && stats["uptime_s"].is_u64(), "{stats}");
+    }
+}
+
+#[tokio::test]
+async fn stats_count_resets_and_refusals() {
+    let bridge = Bridge::start(&Database::new().await).await;
+    let before = bridge.get_as(&admin(), "/v1/stats").await.1["drops"].clone();
+    assert_eq!((&before["resets"], &before["refused"]), (&json!(0), &json!(0)));
+    let mut sse = Sse::resume(&bridge, &member("acme"), "acme", "no cursor").await;
+    assert_eq!(sse.block().await.unwrap().event, "reset");
+    let old = "?after=999999999-999999999-deadbeef";
+    let mut sse = Sse::open(&bridge, &member("acme"), "acme", old).await;
+    assert_eq!(sse.block().await.unwrap().event, "reset");
+    assert_eq!(bridge.get_as("no token", "/v1/status").await.0, 401);
+    let after = bridge.get_as(&admin(), "/v1/stats").await.1["drops"].clone();
+    assert_eq!((&after["resets"], &after["refused"], &after["slow"]), (&json!(2), &json!(1), &json!(0)));
 }

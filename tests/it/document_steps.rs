@@ -146,3 +146,29 @@ async fn of_two_workers_that_end_a_document_at_once_one_wins_and_the_other_is_to
     assert_eq!(serde_json::from_str::<Value>(&current).unwrap()["status"], "processed");
     assert_eq!(db.text("select string_agg(type, ' ') from notifications").await, "document_processed");
 }
+
+#[tokio::test]
+async fn a_document_that_failed_is_processed_again_when_a_member_asks_and_nothing_of_the_failure_is_left() {
+    let (db, retry) = (document("processing").await, "/v1/tenants/acme/documents/d/retry");
+    step(&db.client, "failed", r#"60, null, '{"code": "x", "message": "no pages"}'"#).await.unwrap();
+    let bridge = Bridge::start(&db).await;
+    let mut sse = Sse::open(&bridge, &member("acme"), "acme", "?types=documents.*").await;
+    let (status, again) = bridge.post_as(&member("acme"), retry, &json!({})).await;
+    assert_eq!((status, &again["status"]), (200, &json!("processing")));
+    for gone in ["progress", "stage", "error"] {
+        assert_eq!(again[gone], Value::Null, "{gone}");
+    }
+    assert_eq!(sse.next().await["data"]["status"], "processing", "whoever processes documents hears of it");
+    let (status, problem) = bridge.post_as(&member("acme"), retry, &json!({})).await;
+    assert_eq!(
+        (status, &problem["code"], &problem["current"]["status"]),
+        (409, &json!("conflict"), &json!("processing"))
+    );
+    for other in ["uploaded", "processed"] {
+        db.run(&format!("update documents set status = '{other}'")).await;
+        let (status, problem) = bridge.post_as(&member("acme"), retry, &json!({})).await;
+        assert_eq!((status, &problem["current"]["status"]), (409, &json!(other)));
+    }
+    let (status, problem) = bridge.post_as(&member("globex"), "/v1/tenants/globex/documents/d/retry", &json!({})).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("not_found")), "as one that never was");
+}

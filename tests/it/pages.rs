@@ -36,6 +36,19 @@ async fn pages_begin_at_the_oldest_and_their_cursors_go_on() {
 }
 
 #[tokio::test]
+async fn a_page_from_now_holds_nothing_of_the_past_and_its_cursor_all_that_comes() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let token = member("acme");
+    emit(&db, &["past"]).await;
+    let now = get_page(&bridge, &token, "acme", "?after=now").await;
+    assert_eq!((now.events.len(), now.more), (0, false));
+    emit(&db, &["next"]).await;
+    let query = format!("?after={}", now.cursor);
+    assert_eq!(types(&get_page(&bridge, &token, "acme", &query).await.events), ["next"]);
+}
+
+#[tokio::test]
 async fn a_page_that_is_just_full_says_that_there_is_no_more() {
     let db = Database::new().await;
     let bridge = Bridge::start(&db).await;

@@ -237,3 +237,37 @@ async fn tables_that_are_laid_out_otherwise_are_refused_by_name_and_chats_may_be
         "which the routes answer with 501"
     );
 }
+
+#[tokio::test]
+async fn a_document_of_prismas_that_failed_is_processed_again_when_a_member_asks() {
+    let db = Database::prisma().await;
+    let bridge = Bridge::start(&db).await;
+    let metadata = r#"'{"error": "unreadable", "errorCode": "x", "progress": 60, "stage": "scanning", "s3Key": "k"}'"#;
+    db.run(&insert("d1", "FAILED", metadata)).await;
+    let retry = "/v1/tenants/acme/documents/d1/retry";
+    let (status, again) = bridge.post_as(&member("acme"), retry, &json!({})).await;
+    assert_eq!((status, &again["status"], &again["metadata"]), (200, &json!("processing"), &json!({"s3Key": "k"})));
+    for gone in ["progress", "stage", "error"] {
+        assert_eq!(again[gone], Value::Null, "{gone} is that of the attempt that failed");
+    }
+    assert_eq!(bridge.post_as(&member("acme"), retry, &json!({})).await.0, 409);
+    db.run("select tidings_app.set_document_status('acme', 'd1', 'processing', 10, 'scanning', null)").await;
+    db.run("select tidings_app.set_document_status('acme', 'd1', 'processing', 20, null, null)").await;
+    let kept = db.answer("documents('acme', '{d1}', null, 1)").await["documents"][0].clone();
+    assert_eq!((&kept["progress"], &kept["stage"]), (&json!(20), &json!("scanning")), "of the same attempt");
+}
+
+#[tokio::test]
+async fn a_function_of_a_prisma_application_that_was_replaced_stays_as_it_is_after_an_upgrade() {
+    let db = Database::prisma().await;
+    let signature =
+        "tidings_app.set_document_status(tenant text, id text, status text, progress int, stage text, error jsonb)";
+    let own = format!("create or replace function {signature} returns json language sql as $$ select '{{}}'::json $$");
+    db.run(&format!("delete from tidings.prisma_history where version = 11; {own}")).await;
+    let wishes = Wishes { app: Some(Layout::Prisma), ..Wishes::default() };
+    assert_eq!(migrate(&db.url.parse().unwrap(), &wishes).await.unwrap(), ["app/prisma/V11__retry"]);
+    assert_eq!(
+        db.text("select tidings_app.set_document_status('acme', 'd', 'failed', 1, null, null)::text").await,
+        "{}"
+    );
+}

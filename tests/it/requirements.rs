@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Letter of the rows, and how many there are: requirements, contradictions, defects.
 const ROWS: [(char, usize); 3] = [('R', 265), ('X', 25), ('D', 17)];
 /// What an answer begins with where nothing of ours has to be shown.
-const NOT_OURS: [&str; 3] = ["client:", "outside:", "missing:"];
+const NOT_OURS: [&str; 2] = ["outside:", "missing:"];
 
 /// A row's cells but its number: asked, here, shown by.
 type Cells = [String; 3];

@@ -89,6 +89,7 @@ async fn all_routes_work_for_a_bridge_of_the_service_role() {
     let (id, note) = (made["id"].as_str().unwrap(), told["id"].as_str().unwrap());
     for (method, rest, body) in [
         ("POST", "documents/status".to_owned(), json!({"document_ids": [id, "theirs"]})),
+        ("POST", "notifications/seen".into(), json!({})),
         ("PATCH", format!("notifications/{note}"), json!({"read": true, "archived": true})),
         ("PATCH", format!("notifications/{note}"), json!({"read": false})),
         ("POST", "notifications/read-all".into(), json!({})),
@@ -103,6 +104,7 @@ async fn all_routes_work_for_a_bridge_of_the_service_role() {
         ("documents/status?ids=ours,theirs".into(), "documents", 1),
         ("notifications?archived=true".into(), "notifications", 3),
         (format!("notifications?since={after}"), "notifications", 2),
+        ("notifications?types=*_uploaded,note".into(), "notifications", 2),
     ] {
         let (status, answer) = bridge.get_as(&ann, &path(&rest)).await;
         assert_eq!((status, answer[member].as_array().map(Vec::len)), (200, Some(count)), "{rest}: {answer}");
@@ -110,9 +112,17 @@ async fn all_routes_work_for_a_bridge_of_the_service_role() {
     assert_eq!(bridge.get_as(&ann, &path(&format!("documents/{id}"))).await.0, 200);
     assert_eq!(bridge.get_as(&ann, &path("preferences")).await, (200, json!({"email": false})));
     assert_eq!(bridge.get_as(&ann, &path("documents/theirs")).await.0, 404);
-    let kinds: Vec<_> = sse.take(6).await.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
+    let counts = json!({"all": 3, "unread": 0, "unseen": 0, "archived": 0, "documents": 1});
+    assert_eq!(bridge.get_as(&ann, &path("notifications/counts")).await.1["counts"], counts, "of this tenant only");
+    let kinds: Vec<_> = sse.take(7).await.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
     assert_eq!(kinds[..3], ["documents.inserted", "notifications.inserted", "notifications.inserted"]);
-    assert_eq!(kinds[3..], ["notifications.read"; 3]);
+    assert_eq!(kinds[3], "notifications.seen");
+    assert_eq!(kinds[4..], ["notifications.read"; 3]);
+    site.db.run("update documents set status = 'failed'").await;
+    for (id, expected) in [(id, 200), ("theirs", 404)] {
+        let (status, answer) = bridge.post_as(&ann, &path(&format!("documents/{id}/retry")), &json!({})).await;
+        assert_eq!(status, expected, "{id}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
-//! Traffic that looks like people at work: uploads and what becomes of them, chats, a notification now and then.
+//! Traffic that looks like people at work: uploads, chats, a notification now and then.
 //!
 //! Each tenant has a desk: what is going on there at the moment. Every step takes one thing on it further or begins
 //! another. What is finished leaves in time, so that a demo that runs over a weekend stays as small as one of a minute.
 
 mod chat;
-mod document;
+mod upload;
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
 use futures_util::future::join_all;
@@ -17,26 +17,27 @@ use tokio::time::sleep;
 use super::seed::{TENANTS, Tenant};
 use crate::cli::Failure;
 use chat::Chat;
-use document::Document;
 
-/// Pauses between steps: short within a burst, longer between them. Two or three steps a second on average.
-const BURST: (u64, u64) = (40, 350);
+/// Pauses between steps: short within a burst, longer between them. One or two steps a second on average.
+const BURST: (u64, u64) = (80, 600);
 const LULL: (u64, u64) = (900, 2_200);
-/// Things on a desk at the same time.
-const DOCUMENTS_MAX: usize = 4;
-const CHATS_MAX: usize = 3;
+/// Chats on a desk at the same time.
+const CHATS_MAX: usize = 5;
 /// Finished things that stay.
 const KEPT: usize = 25;
+/// Of ended chats as many stay as they are; those before them are archived.
+const ENDED: usize = 8;
+/// Notifications of a tenant that stay: more than anyone scrolls through.
+const NOTIFICATIONS_KEPT: i64 = 300;
 /// After an error: the database may be restarting, which is worth watching.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What is going on in a tenant.
 struct Desk {
     tenant: &'static Tenant,
-    documents: Vec<Document>,
     chats: Vec<Chat>,
-    /// Ids of finished documents and chats, oldest first.
-    old_documents: VecDeque<String>,
+    /// Ids of documents and of ended chats, oldest first.
+    documents: VecDeque<String>,
     old_chats: VecDeque<String>,
 }
 
@@ -46,8 +47,7 @@ pub(super) async fn run(pool: &Pool) {
 }
 
 async fn work(pool: &Pool, tenant: &'static Tenant) {
-    let (documents, chats) = (Vec::new(), Vec::new());
-    let mut desk = Desk { tenant, documents, chats, old_documents: VecDeque::new(), old_chats: VecDeque::new() };
+    let mut desk = Desk { tenant, chats: Vec::new(), documents: VecDeque::new(), old_chats: VecDeque::new() };
     loop {
         if let Err(failure) = desk.step(pool).await {
             tracing::debug!(%failure, tenant = tenant.id, "the demo's traffic pauses");
@@ -63,32 +63,40 @@ impl Desk {
         let client = pool.get().await?;
         // Sessions of this pool see no row of the tables until they say whose; a role that is not a superuser would write in vain.
         client.query_one("select set_config('tidings.tenant', $1, false)", &[&self.tenant.id]).await?;
-        match random_range(0..100) {
-            0..10 if self.documents.len() < DOCUMENTS_MAX => {
-                self.documents.push(Document::upload(&client, self.tenant).await?);
-            }
-            10..15 if self.chats.len() < CHATS_MAX => self.chats.push(Chat::begin(&client, self.tenant).await?),
-            15..18 => notify(&client, self.tenant.id).await?,
-            18..60 if !self.chats.is_empty() => {
-                let index = random_range(0..self.chats.len());
-                if self.chats[index].advance(&client, self.tenant).await? {
-                    self.old_chats.push_back(self.chats.swap_remove(index).id);
-                }
-            }
-            _ if !self.documents.is_empty() => {
-                let index = random_range(0..self.documents.len());
-                if self.documents[index].advance(&client).await? {
-                    self.old_documents.push_back(self.documents.swap_remove(index).id);
-                }
-            }
-            _ => self.documents.push(Document::upload(&client, self.tenant).await?),
+        let now = Instant::now();
+        let due = self.chats.iter().position(|chat| chat.next <= now);
+        match (random_range(0..100), due) {
+            (0..12, _) => self.documents.push_back(upload::upload(&client, self.tenant).await?),
+            (12..15, _) => notify(&client, self.tenant.id).await?,
+            (15..18, _) => upload::try_again(&client, self.tenant, self.documents.make_contiguous()).await?,
+            (18..26, _) if self.chats.len() < CHATS_MAX => self.chats.push(Chat::begin(&client, self.tenant).await?),
+            (_, Some(index)) => self.advance(&client, index).await?,
+            // Everybody is reading.
+            _ => {}
         }
         self.tidy(&client).await
     }
 
+    /// Takes a chat further.
+    async fn advance(&mut self, client: &tokio_postgres::Client, index: usize) -> Result<(), Failure> {
+        if self.chats[index].advance(client, self.tenant).await? {
+            self.old_chats.push_back(self.chats.swap_remove(index).id);
+            self.archive(client).await?;
+        }
+        Ok(())
+    }
+
+    /// Archives a chat that ended some chats ago.
+    async fn archive(&self, client: &tokio_postgres::Client) -> Result<(), Failure> {
+        let Some(id) = self.old_chats.len().checked_sub(ENDED).and_then(|index| self.old_chats.get(index)) else {
+            return Ok(());
+        };
+        chat::command(client, self.tenant, id, "archive").await.map(drop)
+    }
+
     async fn tidy(&mut self, client: &tokio_postgres::Client) -> Result<(), Failure> {
         for (old, sql) in [
-            (&mut self.old_documents, "delete from public.documents where id = $1"),
+            (&mut self.documents, "delete from public.documents where id = $1"),
             (&mut self.old_chats, "delete from public.chat_sessions where id = $1"),
         ] {
             if old.len() > KEPT
@@ -111,10 +119,9 @@ async fn notify(client: &tokio_postgres::Client, tenant: &str) -> Result<(), Fai
     let (kind, title, message) = pick(&NEWS);
     let insert = "insert into public.notifications (tenant_id, type, title, message) values ($1, $2, $3, $4)";
     client.execute(insert, &[&tenant, &kind, &title, &message]).await?;
-    // Notifications make no other mark; the newest few hundred are what anyone scrolls through.
-    let prune =
-        "delete from public.notifications n where n.tenant_id = $1 and n.created_at < now() - interval '1 hour'";
-    client.execute(prune, &[&tenant]).await?;
+    let prune = "delete from public.notifications n where n.tenant_id = $1 and n.id in (
+                   select o.id from public.notifications o where o.tenant_id = $1 order by o.created_at desc, o.id desc offset $2)";
+    client.execute(prune, &[&tenant, &NOTIFICATIONS_KEPT]).await?;
     Ok(())
 }
 

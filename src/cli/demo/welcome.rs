@@ -17,14 +17,36 @@ const TICKET_TTL: &str = "1 hour";
 const RIGHTS_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Page, who opens it, in which tenants, as what.
-const PAGES: [(&str, &str, &[&str], Role, &str); 2] = [
-    ("/", "ada", &["acme", "globex"], Role::Admin, "as an admin of two tenants: SSE and WebSocket side by side"),
+const PAGES: [(&str, &str, &[&str], Role, &str); 6] = [
+    (
+        "/",
+        "ada",
+        &["acme", "globex"],
+        Role::Admin,
+        "every event, as an admin of two tenants: SSE and WebSocket side by side",
+    ),
     (
         "/",
         "ben",
         &["acme"],
         Role::Member,
         "as a member of one, in another browser: what others must not see is not there",
+    ),
+    ("/notifications", "ben", &["acme"], Role::Member, "the notification centre and uploads, as Ben"),
+    (
+        "/notifications",
+        "eve",
+        &["acme"],
+        Role::Member,
+        "and as Eve, in another browser: what is new to her, Ben may have read",
+    ),
+    ("/admin/chat", "ada", &["acme", "globex"], Role::Admin, "the chats, as Ada"),
+    (
+        "/admin/chat",
+        "chloe",
+        &["acme"],
+        Role::Admin,
+        "and as Chloe, in another browser: who looks where, and who is first",
     ),
 ];
 

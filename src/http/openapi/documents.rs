@@ -43,6 +43,17 @@ pub fn operations() -> Vec<Operation> {
             .answers(200, "The document, with the cursor of its snapshot.", shared("DocumentNow"))
             .polled()
             .of_application(),
+        operation(Method::POST, "/v1/tenants/{tenant}/documents/{id}/retry", TAG, "retryDocument", "Process again what failed")
+            .about("Back to `processing`, without progress, stage and error; whoever processes documents hears of it by the event. \
+                 Only of one that is `failed`.")
+            .answers(200, "The document.", shared("Document"))
+            .of_application()
+            .refuses(&[409]),
+        operation(Method::PUT, "/v1/tenants/{tenant}/uploads/{name}", TAG, "upload", "Leave a file with this server")
+            .about("Its bytes as the body, of any kind. Then create a document with the `url` of the answer.")
+            .bytes()
+            .answers(201, "It is kept.", object([("url", said(text(), "For a document of this tenant.")), ("size", said(count(), "Bytes."))]))
+            .refuses(&[429, 501, 507]),
         operation(Method::POST, status, TAG, "documentStatus", "How far the processing of these documents is")
             .about("1 to 500 different ids.")
             .body(closed([("document_ids", filled(list(short(1024))))]))

@@ -5,9 +5,11 @@ use warp::http::Method;
 
 use super::operation::{Operation, operation};
 use super::schema::{
-    closed, count, flag, just, list, object, one_of, said, shared, short, text, time, whole, with_default,
+    closed, count, flag, just, list, nullable, object, one_of, said, shared, short, text, time, whole, with_default,
 };
 
+/// Of streams, sockets and pages that wait.
+const CLIENT: &str = "What the client calls itself, in printable ASCII: shown to admins in `/v1/stats`, and logged.";
 const TAG: &str = "Events";
 
 /// Descriptions of these routes.
@@ -64,8 +66,9 @@ fn reading(path: &'static str, id: &str, summary: &str) -> Operation {
             "after",
             said(text(), "A cursor."),
             "Everything that this cursor has not seen. Without it a stream begins now, a \
-             page with the oldest event.",
+             page with the oldest event; `now` begins now everywhere.",
         )
+        .query("client", short(64), CLIENT)
         .query("limit", with_default(whole(1, 1000), 100), "Pages only: how many events at most.")
         .query(
             "wait",
@@ -103,6 +106,7 @@ fn socket() -> Operation {
             "Subprotocol `tidings.v1.json`; its messages stand in `/v1/asyncapi.json`. \
              `Origin` must be this host's or in http.origins.",
         )
+        .query("client", short(64), CLIENT)
         .answers_bare(101, "From here on it is a WebSocket.")
         .refuses(&[400, 403, 426, 429])
 }
@@ -208,6 +212,11 @@ pub fn kinds() -> Vec<(&'static str, &'static str, Value)> {
             "notifications.read",
             "For one user's other windows: what they read or archived. An id of null stands for all.",
             marked,
+        ),
+        (
+            "notifications.seen",
+            "For one user's other windows: they have seen all that there are.",
+            object([("id", said(nullable(text()), "null: all.")), ("seen", flag())]),
         ),
         ("chat_sessions.inserted", "A session began; for its user and admins.", row("ChatSessionRow")),
         ("chat_sessions.updated", "It was taken up, ended, archived, or written in.", row("ChatSessionRow")),

@@ -31,7 +31,12 @@ pub fn operations() -> Vec<Operation> {
         )
         .query("before", text(), "The `next` of an earlier page.")
         .query("unread", with_default(flag(), false), "Only those that are neither read nor archived.")
-        .query("archived", with_default(flag(), false), "Also those that the user has archived.")
+        .query(
+            "archived",
+            with_default(json!({"enum": [false, true, "only"]}), false),
+            "Also those that the user has archived; or only those.",
+        )
+        .query("types", text(), "Only notifications of these types: globs with commas, such as `document_*`.")
         .query("limit", with_default(whole(1, 100), 10), "How many at most.")
         .answers(200, "The list, with the cursor to subscribe from.", shared("NotificationList"))
         .polled()
@@ -51,6 +56,38 @@ pub fn operations() -> Vec<Operation> {
         )
         .body(shared("NotificationMark"))
         .answers(200, "The notification as it is for you now.", shared("Notification"))
+        .of_application(),
+        operation(
+            Method::GET,
+            "/v1/tenants/{tenant}/notifications/counts",
+            TAG,
+            "countNotifications",
+            "How many there are for you, as tabs show them",
+        )
+        .answers(
+            200,
+            "The counts, with the cursor to subscribe from.",
+            object([
+                ("counts", shared("NotificationCounts")),
+                ("cursor", shared("Cursor")),
+                ("poll_after_ms", count()),
+            ]),
+        )
+        .polled()
+        .of_application(),
+        operation(
+            Method::POST,
+            "/v1/tenants/{tenant}/notifications/seen",
+            TAG,
+            "seeAllNotifications",
+            "Mark all seen, for yourself",
+        )
+        .about("What opening the list does. Your other windows are told by the event `notifications.seen`.")
+        .answers(
+            200,
+            "How many were not seen before.",
+            object([("seen", count()), ("counts", shared("NotificationCounts")), ("cursor", shared("Cursor"))]),
+        )
         .of_application(),
         operation(
             Method::POST,
@@ -93,6 +130,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
                 ("metadata", anything()),
                 ("created_at", time()),
                 ("created_by", said(nullable(person), "null: the system.")),
+                ("seen", said(flag(), "By the one who asks. What is read was seen.")),
                 ("read", said(flag(), "By the one who asks.")),
                 ("archived", said(flag(), "By the one who asks.")),
             ]),
@@ -123,6 +161,16 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
                 ("more?", said(flag(), "Since a cursor: there is more to ask for.")),
                 ("deleted?", said(list(text()), "Since a cursor: ids that are gone.")),
                 ("poll_after_ms", count()),
+            ]),
+        ),
+        (
+            "NotificationCounts",
+            object([
+                ("all", said(count(), "Not archived.")),
+                ("unread", count()),
+                ("unseen", count()),
+                ("archived", count()),
+                ("documents", said(count(), "Not archived, of a type that begins with document_.")),
             ]),
         ),
         (

@@ -48,6 +48,7 @@ fn variable(name: &str) -> Value {
         "table" => (255, "The watch's type, the table's name, or schema.table."),
         "key" => (1024, "An event's subject: the row's key as text."),
         "session" => (255, "The session's id."),
+        "file" | "name" => (255, "The file's name."),
         "token" => (4096, "As it stands in the letter."),
         "source" => (255, "A name of the configuration."),
         _ => (1024, "Its id."),
@@ -110,6 +111,13 @@ impl Operation {
         let body = json!({"required": required, "content": {"application/json": {"schema": schema}}});
         self.members.insert("requestBody".into(), body);
         self.refuses(&[400, 408, 413, 415])
+    }
+
+    /// A body of any kind, taken as it is.
+    pub fn bytes(mut self) -> Self {
+        let body = json!({"required": true, "content": {"*/*": {}}});
+        self.members.insert("requestBody".into(), body);
+        self.refuses(&[400, 408, 413])
     }
 
     /// Answers with JSON.

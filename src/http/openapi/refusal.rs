@@ -14,7 +14,7 @@ struct Refusal {
     codes: &'static [&'static str],
 }
 
-const REFUSALS: [Refusal; 17] = [
+const REFUSALS: [Refusal; 18] = [
     Refusal {
         status: 400,
         says: "What was sent cannot be read at all.",
@@ -94,6 +94,7 @@ const REFUSALS: [Refusal; 17] = [
             "not_granted",
             "no_responder",
             "no_secret",
+            "no_uploads",
             "not_readable",
             "not_watched_here",
         ],
@@ -101,8 +102,9 @@ const REFUSALS: [Refusal; 17] = [
     Refusal {
         status: 503,
         says: "Not now. Wait for as long as Retry-After says.",
-        codes: &["draining", "not_ready", "full", "database_unavailable", "keys_unavailable"],
+        codes: &["draining", "not_ready", "full", "database_unavailable", "keys_unavailable", "uploads_unavailable"],
     },
+    Refusal { status: 507, says: "There is no room for the file.", codes: &["uploads_full"] },
 ];
 
 /// The component of a status.

@@ -40,6 +40,11 @@ pub fn count() -> Value {
     json!({"type": "integer", "minimum": 0})
 }
 
+/// A number from zero on.
+pub fn number() -> Value {
+    json!({"type": "number", "minimum": 0})
+}
+
 /// The same with what it is when absent.
 pub fn with_default(mut schema: Value, default: impl Into<Value>) -> Value {
     schema["default"] = default.into();

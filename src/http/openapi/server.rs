@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use warp::http::Method;
 
 use super::operation::{Operation, operation};
-use super::schema::{anything, count, flag, list, nullable, object, one_of, said, shared, text};
+use super::schema::{anything, count, flag, list, nullable, number, object, one_of, said, shared, text};
 
 const TAG: &str = "Server";
 
@@ -44,14 +44,44 @@ pub fn operations() -> Vec<Operation> {
         unsubscribing(Method::GET, "askToUnsubscribe", "The page behind a letter's link; it changes nothing"),
         unsubscribing(Method::POST, "unsubscribe", "No more e-mail to the letter's owner (RFC 8058)")
             .refuses(&[501, 503]),
-        operation(Method::GET, "/", TAG, "page", "The page; with a ticket, signing in to it")
+        operation(Method::GET, "/v1/sign-in", TAG, "whereToSignIn", "Where people sign in")
             .public()
-            .query("ticket", text(), "Becomes an HttpOnly cookie.")
-            .answers_as(200, "The page.", "text/html", text())
-            .answers_bare(303, "Signed in; the page is at Location.")
-            .carries(303, "location", text(), "The page.")
-            .refuses(&[401, 501, 503]),
+            .answers(200, "What `pages.sign_in` says.", shared("SignIn")),
+        operation(Method::DELETE, "/v1/session", TAG, "signOut", "Take the pages' cookie away")
+            .about("From a page of this host or of `http.origins` only. A token that was in the cookie is good until it expires.")
+            .public()
+            .answers_bare(204, "It is taken away, if it was there.")
+            .carries(204, "set-cookie", text(), "An empty one, which has expired.")
+            .refuses(&[403]),
+        page("/", "page", "What tidings is, live"),
+        page("/notifications", "notificationsPage", "The notification centre"),
+        page("/admin/chat", "chatPage", "Chats of a tenant, for admins"),
+        kept(operation(Method::GET, "/assets/{file}", TAG, "asset", "What the pages load").public())
+            .answers_as(200, "A script.", "text/javascript", text())
+            .answers_as(200, "A style sheet.", "text/css", text())
+            .carries(200, "etag", text(), "Of this build.")
+            .refuses(&[404]),
     ]
+}
+
+fn page(path: &'static str, id: &str, summary: &str) -> Operation {
+    kept(operation(Method::GET, path, TAG, id, summary).public())
+        .about("With a ticket: signing in to it. A browser whose ticket is spent is led to the page, with `#sign-in=spent`.")
+        .query("ticket", text(), "Becomes an HttpOnly cookie.")
+        .answers_as(200, "The page.", "text/html", text())
+        .carries(200, "etag", text(), "Of this build.")
+        .carries(200, "content-security-policy", text(), "Scripts, styles and connections of this server only.")
+        .answers_bare(303, "The page is at Location, without the ticket.")
+        .carries(303, "location", text(), "The page, with the rest of the query.")
+        .refuses(&[401, 501, 503])
+}
+
+/// What a client may hold already.
+fn kept(operation: Operation) -> Operation {
+    operation
+        .header("if-none-match", text(), "An ETag of an earlier answer: what is still the same is not sent again.")
+        .answers_bare(304, "Nothing has changed.")
+        .carries(304, "etag", text(), "Of this build.")
 }
 
 fn unsubscribing(method: Method, id: &str, summary: &str) -> Operation {
@@ -62,14 +92,12 @@ fn unsubscribing(method: Method, id: &str, summary: &str) -> Operation {
 }
 
 fn described(path: &'static str, id: &str, summary: &str) -> Operation {
-    let says = "An ETag of an earlier answer: what is still the same is not sent again.";
-    operation(Method::GET, path, TAG, id, summary)
-        .public()
-        .header("if-none-match", text(), says)
-        .answers(200, "The document.", anything())
-        .carries(200, "etag", text(), "Of this build.")
-        .answers_bare(304, "Nothing has changed.")
-        .carries(304, "etag", text(), "Of this build.")
+    kept(operation(Method::GET, path, TAG, id, summary).public()).answers(200, "The document.", anything()).carries(
+        200,
+        "etag",
+        text(),
+        "Of this build.",
+    )
 }
 
 /// Schemas that they share.
@@ -78,8 +106,18 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("connection", text()),
         ("sub", text()),
         ("transport", one_of(&["websocket", "sse", "json"])),
+        ("client", said(nullable(text()), "What it calls itself.")),
         ("tenants", list(text())),
         ("age_s", count()),
+    ]);
+    let rates = object([("events_per_second", nullable(number())), ("deliveries_per_second?", number())]);
+    let drops = object([
+        ("slow", said(count(), "Connections that stayed behind for too long.")),
+        ("unavailable", said(count(), "Connections whose replay could not be read.")),
+        ("resets", said(count(), "Subscribers told to fetch their state again.")),
+        ("refused", said(count(), "Requests refused for their credential or as too many.")),
+        ("undecodable", said(count(), "Notifications that could not be read.")),
+        ("channels_lost", said(count(), "Notifications of plain channels dropped while the log was read.")),
     ]);
     vec![
         (
@@ -100,10 +138,31 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
             ]),
         ),
         (
+            "SignIn",
+            object([(
+                "url",
+                said(
+                    nullable(text()),
+                    "A URL or a path, in which `{page}` stands for the page's address; null: not known.",
+                ),
+            )]),
+        ),
+        (
             "Stats",
             object([
                 ("ready", flag()),
+                ("uptime_s", count()),
+                ("lag_ms", said(nullable(count()), "What was committed before so long has been dispatched.")),
+                (
+                    "rates",
+                    said(
+                        rates,
+                        "Over the last ten seconds, of your tenants; null where there are too many to look at.",
+                    ),
+                ),
+                ("tenants", said(count(), "Of yours, those that anybody is connected for.")),
                 ("connections", list(connection)),
+                ("drops?", said(drops, "Since the start.")),
                 ("rings?", object([("tenants", count()), ("events", count()), ("bytes", count())])),
                 ("events_total?", count()),
                 ("listener_reconnects_total?", count()),

@@ -7,23 +7,25 @@ use tidings::http::{openapi, routes};
 
 use super::contract::Contract;
 use super::rows::{Row, rows};
-use crate::support::{Answer, Bridge, Database, Sse, admin, member, token};
+use crate::support::{Answer, Bridge, Database, Folder, Sse, admin, member, token};
 
 /// Without a row, because they are signed or need another server: each stands beside the other tests of its own.
 const ELSEWHERE: &[&str] =
     &["/v1/webhooks/{source}", "/v1/unsubscribe/{token}", "/v1/tenants/{tenant}/chat/sessions/{session}/follow-up"];
 
 /// What the rows speak of.
-async fn arranged() -> (Database, Bridge) {
+async fn arranged() -> (Database, Bridge, Folder) {
     let db = Database::new().await;
     db.run(
         "insert into documents (id, tenant_id, name) values ('doc_1', 'acme', 'Plan');
+         insert into documents (id, tenant_id, name, status, error) values ('doc_2', 'acme', 'Torn', 'failed', '{\"code\": \"torn\", \"message\": \"No pages\"}');
          insert into notifications (id, tenant_id, type, title, message) values ('ntf_1', 'acme', 'hint', 'A hint', 'Look');
          insert into chat_sessions (id, tenant_id, user_id, subject) values ('chs_1', 'acme', 'ann', 'Help')",
     )
     .await;
-    let bridge = Bridge::start(&db).await;
-    (db, bridge)
+    let folder = Folder::new();
+    let bridge = Bridge::with(&db.url, &[("uploads.directory", folder.path())]).await;
+    (db, bridge, folder)
 }
 
 async fn send(bridge: &Bridge, row: &Row, path: &str, token: Option<&str>) -> Answer {
@@ -35,7 +37,7 @@ async fn send(bridge: &Bridge, row: &Row, path: &str, token: Option<&str>) -> An
         request = request.json(body);
     }
     for (name, value) in &row.headers {
-        request = request.header(*name, *value);
+        request = request.header(*name, value.replace("{own}", &format!("http://{}", bridge.address)));
     }
     Answer::of(request).await
 }
@@ -46,7 +48,7 @@ fn name(row: &Row) -> String {
 
 #[tokio::test]
 async fn every_route_answers_as_its_description_says() {
-    let (db, bridge) = arranged().await;
+    let (db, bridge, _folder) = arranged().await;
     let contract = Contract::of_routes(openapi::document(&routes()));
     let before = db.text("select tidings.cursor()").await;
     db.run("update documents set stage = 'read'").await;
@@ -80,7 +82,7 @@ async fn every_route_answers_as_its_description_says() {
 
 #[tokio::test]
 async fn no_route_answers_without_a_credential_but_those_that_say_so() {
-    let (_db, bridge) = arranged().await;
+    let (_db, bridge, _folder) = arranged().await;
     let contract = Contract::of_routes(openapi::document(&routes()));
     for row in rows() {
         let Some(operation) = contract.operation(row.method, row.route) else { continue };
@@ -100,7 +102,7 @@ async fn no_route_answers_without_a_credential_but_those_that_say_so() {
 
 #[tokio::test]
 async fn no_route_of_a_tenant_answers_to_another_tenants_credential() {
-    let (_db, bridge) = arranged().await;
+    let (_db, bridge, _folder) = arranged().await;
     let contract = Contract::of_routes(openapi::document(&routes()));
     let mut tenants = BTreeSet::new();
     // What is not spoken here is not spoken to anybody.

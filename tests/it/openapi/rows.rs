@@ -61,6 +61,17 @@ fn server() -> Vec<Row> {
         row("GET", "/", "/", Nobody, 200),
         row("GET", "/", "/?ticket={ticket}", Nobody, 303),
         row("GET", "/", "/?ticket=spent", Nobody, 401),
+        row("GET", "/", "/", Nobody, 304).header("if-none-match", "*"),
+        row("GET", "/notifications", "/notifications", Nobody, 200),
+        row("GET", "/notifications", "/notifications?ticket={ticket}", Nobody, 303),
+        row("GET", "/admin/chat", "/admin/chat", Nobody, 200),
+        row("GET", "/assets/{file}", "/assets/index.js", Nobody, 200),
+        row("GET", "/assets/{file}", "/assets/index.css", Nobody, 200),
+        row("GET", "/assets/{file}", "/assets/index.css", Nobody, 304).header("if-none-match", "*"),
+        row("GET", "/assets/{file}", "/assets/other.js", Nobody, 404),
+        row("GET", "/v1/sign-in", "/v1/sign-in", Nobody, 200),
+        row("DELETE", "/v1/session", "/v1/session", Nobody, 204).header("origin", "{own}"),
+        row("DELETE", "/v1/session", "/v1/session", Nobody, 403),
         row("GET", "/livez", "/livez", Nobody, 200),
         row("GET", "/readyz", "/readyz", Nobody, 200),
         row("GET", "/metrics", "/metrics", Nobody, 200),
@@ -108,6 +119,7 @@ fn documents() -> Vec<Row> {
     use Who::Ann;
     let (all, one) = ("/v1/tenants/{tenant}/documents", "/v1/tenants/{tenant}/documents/{id}");
     let status = "/v1/tenants/{tenant}/documents/status";
+    let (retry, upload) = ("/v1/tenants/{tenant}/documents/{id}/retry", "/v1/tenants/{tenant}/uploads/{name}");
     vec![
         row("POST", all, "/v1/tenants/acme/documents", Ann, 201)
             .body(json!({"name": "Plan", "size": 12, "mime_type": "text/plain", "metadata": {"page": 1}})),
@@ -116,6 +128,10 @@ fn documents() -> Vec<Row> {
         row("GET", all, "/v1/tenants/acme/documents?after={cursor}", Ann, 200),
         row("GET", one, "/v1/tenants/acme/documents/doc_1", Ann, 200),
         row("GET", one, "/v1/tenants/acme/documents/none", Ann, 404),
+        row("POST", retry, "/v1/tenants/acme/documents/doc_2/retry", Ann, 200),
+        row("POST", retry, "/v1/tenants/acme/documents/doc_2/retry", Ann, 409),
+        row("POST", retry, "/v1/tenants/acme/documents/none/retry", Ann, 404),
+        row("PUT", upload, "/v1/tenants/acme/uploads/Plan.json", Ann, 201).body(json!({"any": "bytes"})),
         row("POST", status, "/v1/tenants/acme/documents/status", Ann, 200).body(json!({"document_ids": ["doc_1"]})),
         row("GET", status, "/v1/tenants/acme/documents/status?ids=doc_1", Ann, 200),
     ]
@@ -137,6 +153,11 @@ fn notifications() -> Vec<Row> {
             .body(json!({"read": true})),
         row("PATCH", "/v1/tenants/{tenant}/notifications/{id}", "/v1/tenants/acme/notifications/none", Ann, 404)
             .body(json!({"read": true})),
+        row("GET", all, "/v1/tenants/acme/notifications?archived=only&types=document_*", Ann, 200),
+        row("GET", all, "/v1/tenants/acme/notifications?archived=some", Ann, 422),
+        row("GET", all, "/v1/tenants/acme/notifications?types=a%20b", Ann, 422),
+        row("GET", "/v1/tenants/{tenant}/notifications/counts", "/v1/tenants/acme/notifications/counts", Ann, 200),
+        row("POST", "/v1/tenants/{tenant}/notifications/seen", "/v1/tenants/acme/notifications/seen", Ann, 200),
         row("POST", "/v1/tenants/{tenant}/notifications/read-all", "/v1/tenants/acme/notifications/read-all", Ann, 200),
         row("GET", preferences, "/v1/tenants/acme/preferences", Ann, 200),
         row("PATCH", preferences, "/v1/tenants/acme/preferences", Ann, 200).body(json!({"email": false})),

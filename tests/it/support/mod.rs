@@ -5,6 +5,7 @@ mod bridge;
 mod clients;
 mod database;
 mod endpoint;
+mod folder;
 mod sender;
 mod smtp;
 
@@ -13,6 +14,7 @@ pub use bridge::{Bridge, SECRET, admin, member, token};
 pub use clients::{Sse, Ws, events_of, get_page};
 pub use database::{Database, connect, server};
 pub use endpoint::{Endpoint, Says};
+pub use folder::Folder;
 pub use sender::{Delivery, WEBHOOK_SECRET, pipeline};
 pub use smtp::{Letter, Smtp};
 

@@ -1,4 +1,7 @@
-//! A document that is the same for everybody for as long as the process lives: made once, answered with an `ETag`.
+//! A file that is the same for everybody for as long as the process lives: made once, answered with an `ETag`.
+//!
+//! Why not compressed: TLS is the business of a proxy in front, and proxies compress. With the tag, whoever comes back gets
+//! none of it anyway.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -6,25 +9,30 @@ use sha2::{Digest, Sha256};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use crate::http::call::Call;
+use super::call::Call;
 
-/// Its bytes and their tag.
+/// Its bytes, what they are, and their tag.
 pub struct Published {
+    kind: &'static str,
     body: Bytes,
     tag: HeaderValue,
 }
 
 impl Published {
-    /// The document's JSON.
-    pub fn new(document: &Value) -> Self {
-        let body = document.to_string();
+    /// These bytes as this media type.
+    pub fn new(kind: &'static str, body: Bytes) -> Self {
         let hash: String = Sha256::digest(&body)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         // Hexadecimal digits are always a header's value.
         let tag = HeaderValue::try_from(format!("\"{hash}\"")).unwrap_or(HeaderValue::from_static("\"\""));
-        Self { body: body.into(), tag }
+        Self { kind, body, tag }
     }
 
-    /// 200 with the document, or 304 where the client holds it already.
+    /// A JSON document.
+    pub fn json(document: &Value) -> Self {
+        Self::new("application/json", document.to_string().into())
+    }
+
+    /// 200 with all of it, or 304 where the client holds it already.
     pub fn answer(&self, call: &Call) -> Response {
         let held = call.headers.get_all("if-none-match").iter().filter_map(|value| value.to_str().ok());
         let names = |tag: &str| tag == "*" || tag.trim_start_matches("W/").as_bytes() == self.tag.as_bytes();
@@ -34,7 +42,7 @@ impl Published {
             unchanged
         } else {
             let mut whole = Response::new(self.body.clone().into());
-            whole.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+            whole.headers_mut().insert("content-type", HeaderValue::from_static(self.kind));
             whole
         };
         let headers = response.headers_mut();
