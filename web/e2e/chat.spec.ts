@@ -270,8 +270,8 @@ test('whoever has scrolled down stays there while chats begin, and is told how m
   await expect(row(page, 'Fresh two')).toBeInViewport();
 });
 
-test('sounds when it was asked to, and is silent otherwise', async ({ acme, open, ask }) => {
-  const page = await open('/admin/chat', ada(acme));
+/** Counts the sounds that a page makes. */
+async function listen(page: Page): Promise<() => Promise<number>> {
   await page.evaluate(() => {
     const start = OscillatorNode.prototype.start;
     OscillatorNode.prototype.start = function (...when) {
@@ -279,7 +279,38 @@ test('sounds when it was asked to, and is silent otherwise', async ({ acme, open
       start.apply(this, when);
     };
   });
-  const sounds = () => page.evaluate(() => (window as unknown as { sounds?: number }).sounds ?? 0);
+  return () => page.evaluate(() => (window as unknown as { sounds?: number }).sounds ?? 0);
+}
+
+test('of several tabs one sounds, and when that is closed another one', async ({ acme, open, ask }) => {
+  const first = await open('/notifications', ada(acme));
+  // A page without chats holds the connection, and has no sound.
+  await expect(first.getByRole('status').filter({ hasText: 'Live' })).toBeVisible();
+  const tabs = [await first.context().newPage(), await first.context().newPage()] as const;
+  for (const page of tabs) await page.goto(new URL('/admin/chat', first.url()).href);
+  for (const page of tabs) await live(page);
+  const sounds = [await listen(tabs[0]), await listen(tabs[1])] as const;
+  await tabs[0].getByRole('button', { name: 'Sound on' }).click();
+  await expect(tabs[1].getByRole('button', { name: 'Sound on' })).toHaveAttribute('aria-pressed', 'true');
+  // That it is on was heard where it was pressed.
+  const before = [await sounds[0](), await sounds[1]()];
+  const sounded = async () => [(await sounds[0]()) > before[0]!, (await sounds[1]()) > before[1]!];
+  await expect(async () => {
+    await begin(ask, acme, 'Heard once');
+    expect(await sounded()).toContain(true);
+  }).toPass({ intervals: [1000] });
+  expect(await sounded()).toContain(false);
+  const [one, other] = (await sounded())[0] ? ([0, 1] as const) : ([1, 0] as const);
+  await tabs[one].close();
+  await expect(async () => {
+    await begin(ask, acme, 'Heard by the other');
+    expect(await sounds[other]()).toBeGreaterThan(before[other]!);
+  }).toPass({ intervals: [1000] });
+});
+
+test('sounds when it was asked to, and is silent otherwise', async ({ acme, open, ask }) => {
+  const page = await open('/admin/chat', ada(acme));
+  const sounds = await listen(page);
   await live(page);
   await begin(ask, acme, 'Unheard');
   await expect(row(page, 'Unheard')).toBeVisible();

@@ -156,14 +156,19 @@ test('older ones come by scrolling, and what arrives meanwhile waits behind a nu
   await expect(pill).toHaveCount(0);
 });
 
-test('what happened while offline is there afterwards, once each and in order', async ({ acme, open, sql }) => {
+test('what happened in half a minute offline is there afterwards, once each and in order', async ({ acme, open, sql }) => {
+  test.setTimeout(120_000);
   await notify(sql, acme, 1);
   const page = await open('/notifications', ann(acme));
   await expect(rows(page)).toHaveCount(1);
   await expect(page.getByRole('status').filter({ hasText: 'Live' })).toBeVisible();
   await page.context().setOffline(true);
   await expect(page.getByText(/Offline: showing what was known/)).toBeVisible();
-  await notify(sql, acme, 2, 61);
+  for (let i = 2; i <= 61; i++) {
+    await notify(sql, acme, i);
+    // They come over half a minute, as they would.
+    await sql('select pg_sleep(0.5)');
+  }
   await page.screenshot({ path: test.info().outputPath('offline.png') });
   // Not one of them came by itself: the page was really away.
   expect(await titles(page)).toEqual(['Notice 1']);

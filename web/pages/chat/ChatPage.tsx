@@ -2,7 +2,6 @@
 import { useCallback, useEffect, useMemo, useState } from 'react';
 import { Icon } from '../../client/react/icons';
 import { useChatSessions } from '../../client/react/useChatSessions';
-import { useStatus } from '../../client/react/useConnection';
 import { useStore } from '../../client/react/useStore';
 import type { ChatSession, SessionMove } from '../../client/store/session';
 import type { Sessions } from '../../client/store/sessions';
@@ -23,6 +22,7 @@ import { useLooking } from './useLooking';
 import { obstacle, useMoves } from './useMoves';
 import { useOpen } from './useOpen';
 import { useSelection } from './useSelection';
+import { useTurn } from './useTurn';
 
 const words = texts.chat;
 const chime = openChime();
@@ -35,7 +35,6 @@ export function ChatPage() {
 function Desk() {
   const { connection, tenant, session: { sub: me } } = useHere();
   const { store, isConnected, ...state } = useChatSessions({ connection, tenant, sub: me });
-  const status = useStatus(connection);
   const [openId, setOpen] = useOpen();
   const { session: open, isGone } = useSession(store, openId);
   const opened = useMemo(() => openedSessions(tenant, me), [tenant, me]);
@@ -43,6 +42,7 @@ function Desk() {
   const moves = useMoves(store, me);
   const selection = useSelection(state.sessions);
   const hasSound = useStore(chime);
+  const sounds = useTurn('tidings-chat-sound', hasSound);
   const [confirming, setConfirming] = useState<readonly ChatSession[] | null>(null);
   const [showsKeys, setShowsKeys] = useState(false);
 
@@ -52,13 +52,13 @@ function Desk() {
     document.title = `${words.titleWith(waiting)} · ${texts.shell.product}`;
   }, [state.metrics?.sessions.waiting]);
   useEffect(() => {
-    if (!hasSound || status.leads === false) return;
+    if (!sounds) return;
     return store.onNews(({ kind, session }) => {
       // What is being looked at needs no sound.
       if (kind === 'message' && session === openId && document.hasFocus()) return;
       chime.sound();
     });
-  }, [store, hasSound, status.leads, openId]);
+  }, [store, sounds, openId]);
   useOpened(opened, open);
 
   const unread = useMemo(() => new Set(state.sessions.filter((session) => session.id !== openId && isUnread(session, seen)).map(({ id }) => id)), [state.sessions, seen, openId]);

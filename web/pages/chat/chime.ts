@@ -1,6 +1,6 @@
 /**
- * A short sound when somebody waits or says something. Off until it is asked for: an office of admins is loud. Of the tabs that share a
- * connection only the one that holds it sounds.
+ * A short sound when somebody waits or says something. Off until it is asked for: an office of admins is loud. Of a browser's tabs one
+ * sounds (`useTurn.ts`).
  */
 import { cell, type Store } from '../../client/store/store';
 
