@@ -115,7 +115,7 @@ impl Operation {
 
     /// A body of any kind, taken as it is.
     pub fn bytes(mut self) -> Self {
-        let body = json!({"required": true, "content": {"*/*": {}}});
+        let body = json!({"required": false, "content": {"*/*": {}}});
         self.members.insert("requestBody".into(), body);
         self.refuses(&[400, 408, 413])
     }
