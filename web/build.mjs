@@ -3,7 +3,7 @@
 //   node build.mjs --check    fails where `dist/` is not what the sources make
 import { build } from 'esbuild';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
-import { bundle, client, pages } from './bundle.mjs';
+import { bundle, client, documentOf, pages } from './bundle.mjs';
 
 const here = new URL('.', import.meta.url);
 const at = (path) => new URL(path, here);
@@ -12,7 +12,7 @@ const [ofPages, ofClient] = await Promise.all([build(bundle), build(client)]);
 
 const made = new Map();
 for (const { path, text } of [...ofPages.outputFiles, ...ofClient.outputFiles]) made.set(path.slice(path.lastIndexOf('/') + 1), text);
-for (const page of pages) made.set(`${page}.html`, await readFile(at(`pages/${page}/page.html`), 'utf8'));
+for (const page of pages) made.set(`${page}.html`, await documentOf(page));
 
 const kept = await readdir(at('dist/')).catch(() => []);
 if (process.argv.includes('--check')) {

@@ -1,9 +1,13 @@
 // How the pages are made from their sources: for `build.mjs`, which keeps them in `dist/`, and for `serve.mjs`, which shows them while they are written.
 // Pages are written with the package's React hooks and components; Preact stands in for React, for its size.
+import { readFile } from 'node:fs/promises';
 
 /** Each page by the name of its files, and where it is served. */
 export const addresses = { index: '/', notifications: '/notifications', chat: '/admin/chat' };
 export const pages = Object.keys(addresses);
+
+/** The document of a page: they differ in the files that they load. */
+export const documentOf = async (page) => (await readFile(new URL('pages/page.html', import.meta.url), 'utf8')).replaceAll('PAGE', page);
 
 export const bundle = {
   absWorkingDir: new URL('.', import.meta.url).pathname,

@@ -1,11 +1,10 @@
 // Shows the pages while they are written, against any server: `npm run pages -- --server http://127.0.0.1:8080 [--listen 127.0.0.1:8090]`.
 // Everything but the pages is handed to that server, WebSockets and sign-in links too, so that to the browser all is one origin, as in the binary.
 import { context } from 'esbuild';
-import { readFile } from 'node:fs/promises';
 import { createServer, request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { parseArgs } from 'node:util';
-import { addresses, bundle } from './bundle.mjs';
+import { addresses, bundle, documentOf } from './bundle.mjs';
 
 const { values } = parseArgs({ options: { server: { type: 'string', default: 'http://127.0.0.1:8080' }, listen: { type: 'string', default: '127.0.0.1:8090' } } });
 const server = new URL(values.server);
@@ -22,7 +21,7 @@ const listening = createServer(async (request, response) => {
   try {
     // A link with a ticket is the server's: it makes a cookie of it and sends the browser back here.
     if (page && !searchParams.has('ticket')) {
-      const html = await readFile(new URL(`pages/${page}/page.html`, import.meta.url));
+      const html = await documentOf(page);
       response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policy, 'cache-control': 'no-store' }).end(html);
     } else if (pathname.startsWith('/assets/')) {
       const name = pathname.slice('/assets/'.length);
