@@ -19,7 +19,7 @@ beforeEach(async () => {
 afterEach(async () => {
   connection.close();
   await server.close();
-  for (const part of ['share', 'websocket', 'detour', 'kept']) vi.doUnmock(`../src/${part}`);
+  for (const part of ['share', 'within', 'detour', 'kept']) vi.doUnmock(`../src/${part}`);
   vi.unstubAllGlobals();
 });
 
@@ -64,18 +64,25 @@ it('tries again to go round, and loses nothing, where that is missing for a whil
 });
 
 it('tries again to open a WebSocket, and loses nothing, where that is missing for a while', async () => {
-  // By its content, since it is asked for twice at the same time, of which Vitest fails only one.
-  vi.doMock('../src/websocket', () => ({
-    get websocket() {
-      throw new Error('not there');
-    },
-  }));
+  // It is asked for twice at the same time, of which a mocked module fails only one: so what waits for it fails.
+  let there = false;
+  vi.doMock('../src/within', async (original) => {
+    const real = await original<typeof import('../src/within')>();
+    const within: typeof real.within = async (limitMs, awaited) => {
+      const part = await real.within(limitMs, awaited);
+      if (!there && Object(part).websocket) throw new Error('not there');
+      return part;
+    };
+    return { ...real, within };
+  });
+  vi.resetModules();
+  ({ connect } = await import('../src/index'));
   server.emit();
   const told: string[] = [];
   client().subscribe({ after: 'c0' }, { event: ({ id }) => told.push(id!) });
   await until(() => connection.status.retryAt !== null);
   expect(connection.status).toMatchObject({ state: 'connecting', reason: 'unreachable' });
-  vi.doUnmock('../src/websocket');
+  there = true;
   server.emit();
   await until(() => told.includes('e2'));
   expect(told).toEqual(['e1', 'e2']);
