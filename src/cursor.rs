@@ -63,9 +63,10 @@ impl Snapshot {
     /// From PostgreSQL's text, `xmin:xmax:xip,xip`.
     pub fn from_postgres(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
-        let (_xmin, xmax, xip) = (parts.next()?, parts.next()?, parts.next()?);
-        let xip: Option<Box<[u64]>> = xip.split(',').filter(|x| !x.is_empty()).map(|x| x.parse().ok()).collect();
-        Some(Self { xmax: xmax.parse().ok()?, xip: xip? })
+        let (_xmin, xmax, xip) = (parts.next()?, parse_number(parts.next()?)?, parts.next()?);
+        let unfinished = |text| parse_number(text).filter(|xid| *xid < xmax);
+        let xip: Option<Box<[u64]>> = xip.split(',').filter(|x| !x.is_empty()).map(unfinished).collect();
+        Some(Self { xmax, xip: xip? })
     }
 }
 

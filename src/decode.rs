@@ -81,6 +81,8 @@ struct Wire<'a> {
     #[serde(borrow)]
     changed: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
+    traceparent: Option<&'a str>,
+    #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
 
@@ -125,6 +127,10 @@ pub fn decode(payload: &str, number: u64) -> Result<Payload, DecodeError> {
     }
     let wire: Wire<'_> = serde_json::from_str(payload).map_err(|e| DecodeError::Shape(e.column()))?;
     let nonce = u32::from_str_radix(&wire.nonce, 16).map_err(|_| DecodeError::Field("nonce"))?;
+    // PostgreSQL has no larger ones, and an id of one would be no cursor.
+    if wire.eid.max(wire.xid) > i64::MAX.cast_unsigned() {
+        return Err(DecodeError::Field("eid or xid"));
+    }
     let snapshot = Snapshot::from_postgres(&wire.snap).ok_or(DecodeError::Field("snapshot"))?;
     if wire.tenant.is_empty() || wire.kind.is_empty() {
         return Err(DecodeError::Field("tenant or type"));
@@ -138,6 +144,7 @@ pub fn decode(payload: &str, number: u64) -> Result<Payload, DecodeError> {
         source: &wire.source,
         subject: wire.subject.as_deref(),
         changed: wire.changed.as_deref(),
+        trace: wire.traceparent,
         data: wire.data,
     }))))
 }
@@ -156,6 +163,7 @@ fn decode_live(payload: &str, number: u64) -> Result<Payload, DecodeError> {
         source: &live.source,
         subject: live.subject.as_deref(),
         changed: None,
+        trace: None,
         data: live.data,
     }))))
 }
@@ -198,6 +206,7 @@ pub fn decode_row(row: &tokio_postgres::Row) -> Result<Arc<Event>, DecodeError> 
         source: field(row, "source")?,
         subject: field(row, "subject")?,
         changed: field(row, "changed")?,
+        trace: field(row, "trace")?,
         data: data.as_deref(),
     })))
 }
@@ -220,6 +229,9 @@ mod tests {
         assert_eq!(event.key().unwrap().to_string(), "18342-7312-9f3a2c1b");
         assert_eq!((event.tenant.as_str(), &*event.kind), ("acme", "documents.updated"));
         assert_eq!(event.base().unwrap().snapshot, Snapshot { xmax: 7312, xip: [7305, 7309].into() });
+        assert_eq!(event.trace, None);
+        let Ok(Payload::Event(traced)) = decode(&shape("traced"), 1) else { panic!("traced") };
+        assert_eq!(traced.trace.as_deref(), Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
         assert!(matches!(
             decode(&shape("reference"), 1),
             Ok(Payload::Reference(Reference { xid: 7313, first: 18343, last: 118342 }))

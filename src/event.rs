@@ -9,6 +9,7 @@
 //! asks for a [`Key`] and gets none (`an_event_of_a_plain_channel_has_no_id`).
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -63,6 +64,8 @@ pub struct Parts<'a> {
     pub subject: Option<&'a str>,
     /// Changed columns, comma separated.
     pub changed: Option<&'a str>,
+    /// W3C traceparent of the transaction, where the application set it.
+    pub trace: Option<&'a str>,
     /// The row as JSON text; absent when it was larger than an event may be.
     pub data: Option<&'a RawValue>,
 }
@@ -82,8 +85,12 @@ pub struct Event {
     pub kind: Box<str>,
     /// Primary key as text.
     pub subject: Option<Box<str>>,
+    /// W3C traceparent of the transaction, where the application set it.
+    pub trace: Option<Box<str>>,
     sse: Bytes,
     json_from: usize,
+    /// Where the source stands in `sse`, as JSON has it between its quotes.
+    source: Range<usize>,
     ws: OnceLock<Bytes>,
 }
 
@@ -103,7 +110,9 @@ impl Event {
         let json_from = sse.len();
         sse.push_str(r#"{"specversion":"1.0""#);
         push_member(&mut sse, "id", id.as_deref());
+        let source_from = sse.len() + r#","source":""#.len();
         push_member(&mut sse, "source", Some(parts.source));
+        let source = source_from..sse.len() - 1;
         sse.push_str(r#","type":"#);
         push_json(&mut sse, parts.kind);
         push_member(&mut sse, "subject", parts.subject);
@@ -111,6 +120,7 @@ impl Event {
         push_member(&mut sse, "tenant", Some(parts.tenant.as_str()));
         push_member(&mut sse, "audience", parts.audience);
         push_member(&mut sse, "changed", parts.changed);
+        push_member(&mut sse, "traceparent", parts.trace);
         match data {
             Some(json) => {
                 sse.push_str(r#","data":"#);
@@ -126,8 +136,10 @@ impl Event {
             audience: parts.audience.map(Into::into),
             kind: parts.kind.into(),
             subject: parts.subject.map(Into::into),
+            trace: parts.trace.map(Into::into),
             sse: sse.into(),
             json_from,
+            source,
             ws: OnceLock::new(),
         }
     }
@@ -155,6 +167,11 @@ impl Event {
             Identity::Logged(key, _) => key.eid,
             Identity::Live(number) => number | 1 << 63,
         }
+    }
+
+    /// `/schema/table`, `/emit` or `/channel/name`; a name that JSON has to escape is escaped.
+    pub fn source(&self) -> &str {
+        std::str::from_utf8(&self.sse[self.source.clone()]).unwrap_or_default()
     }
 
     /// The event as an SSE block: `id:`, where it has one, and `data:` lines and the empty line that dispatches it.
@@ -255,6 +272,7 @@ mod tests {
             source: "/public/documents",
             subject: Some("d\"1\n"),
             changed: Some("status"),
+            trace: None,
             data: Some(&raw),
         })
     }
@@ -267,7 +285,7 @@ mod tests {
         assert!(!sse.contains('\r'));
         let value: serde_json::Value = serde_json::from_slice(&event.json()).unwrap();
         assert_eq!((&value["data"]["a"], &value["subject"]), (&"x\ny".into(), &"d\"1\n".into()));
-        assert_eq!(value["id"], "7-3-ab");
+        assert_eq!((&value["id"], event.source()), (&"7-3-ab".into(), "/public/documents"));
     }
 
     #[test]

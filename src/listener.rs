@@ -7,6 +7,11 @@
 //! - One listener per process, on a connection of its own, outside the pool (a pool drops notifications).
 //! - The socket is always read. A listener that stops pins the NOTIFY queue and vacuum for the whole cluster, so when
 //!   what waits grows too large it is dropped, and read from the log instead (`a_large_update_arrives_whole_and_in_order`).
+//! - It reads the log and sends checkpoints on connections of its own: requests that hold the whole pool hold up no event
+//!   (`the_listening_socket_is_read_whatever_else_is_stuck`).
+//! - A listening connection is given up when it breaks, or when nothing comes back on it. That the log cannot be read, or a
+//!   checkpoint not be written, is no fault of it: that is tried again while events go on
+//!   (`a_read_only_database_goes_on_being_read`).
 //! - Every end of a connection is a gap (`a_terminated_listener_backend_loses_nothing`): listen and commit first, then
 //!   read what the last checkpoint had not seen, then go on with what was heard meanwhile.
 //!
@@ -31,8 +36,11 @@ use crate::decode::plain::Channel;
 use crate::event::Event;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::postgres::{ConnectError, Postgres, Why};
+use crate::refrain::Refrain;
 use crate::replay::{Log, LogError, Scope};
 use crate::router::Router;
+use crate::telemetry::Telemetry;
 use road::Road;
 
 /// How the listening connection is kept.
@@ -55,10 +63,13 @@ pub struct Settings {
 /// Why the listening connection was given up.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// It could not be made in time.
-    #[error("no connection to PostgreSQL within {0:?}")]
-    ConnectTimeout(Duration),
-    /// PostgreSQL refused it, or it broke.
+    /// It could not be made.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// It was made, and LISTEN did not come about in time.
+    #[error("PostgreSQL did not begin to listen within {0:?}")]
+    Slow(Duration),
+    /// PostgreSQL refused something, or it broke.
     #[error("{}", postgres_message(.0))]
     Postgres(#[from] tokio_postgres::Error),
     /// The server closed it.
@@ -79,17 +90,37 @@ impl ListenError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::ConnectTimeout(_) => {
-                "check host and port in database.url, and that a firewall lets this machine through"
-            }
+            Self::Connect(error) => error.hint(),
+            Self::Slow(_) => "see in pg_stat_activity what it waits for",
             Self::Pooler => "point database.url at PostgreSQL itself, or at a pooler's session mode",
             Self::Postgres(error)
                 if error.as_db_error().is_some_and(|e| e.code().code() == "3F000" || e.code().code() == "42883") =>
             {
                 "run `tidings migrate` first"
             }
-            Self::Postgres(_) => "check database.url: host, port, user, password and database name",
-            Self::Closed | Self::Silent(_) | Self::Log(_) => "see PostgreSQL's log",
+            Self::Silent(_) => {
+                "the network or the server is gone, or a pooler in between gives sessions away: database.url must lead to \
+                 PostgreSQL itself, or to a pooler's session mode"
+            }
+            Self::Postgres(_) | Self::Closed | Self::Log(_) => "see PostgreSQL's log",
+        }
+    }
+}
+
+impl ListenError {
+    /// In a few words that tell a stranger nothing: for `/readyz`.
+    fn in_short(&self) -> &'static str {
+        match self {
+            Self::Connect(error) => error.why().map_or("it cannot be reached", Why::in_short),
+            Self::Pooler => "a pooler is in between",
+            Self::Silent(_) | Self::Slow(_) => "it does not answer",
+            Self::Postgres(error) => match error.as_db_error().map(|refused| refused.code().code()) {
+                Some("3F000" | "42883" | "42P01") => "schema tidings is not there",
+                Some("57P01" | "57P02" | "57P03") => "it is starting or stopping",
+                _ => "it closed the connection",
+            },
+            Self::Closed => "it closed the connection",
+            Self::Log(error) => error.in_short(),
         }
     }
 }
@@ -101,23 +132,75 @@ fn postgres_message(error: &tokio_postgres::Error) -> String {
 }
 
 /// What `/readyz` goes by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// The connection is there and the gap before it has been read.
+    /// The gap before this connection has been read, and the log can be.
     pub caught_up: bool,
     /// Backend that listens, while it does.
     pub pid: Option<i32>,
+    /// What is wrong with the database, in a few words about it.
+    pub trouble: Option<&'static str>,
+    /// When the last of `caught_up` and `pid` changed.
+    pub since: Instant,
+    /// When the newest checkpoint was heard, or the connection made.
+    pub beat: Instant,
+    /// A checkpoint is expected at least so often.
+    pub beats_within: Duration,
     /// When the newest checkpoint was reached, also of a connection that is lost: what was committed before it has been dispatched.
     pub reached: Option<Instant>,
+}
+
+/// How the listener stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It listens, has caught up, and its heart beats.
+    Ready,
+    /// It has no connection.
+    Disconnected,
+    /// It has one, and reads what it missed; or cannot, while there is trouble.
+    CatchingUp,
+    /// Checkpoints do not come back.
+    NoCheckpoint,
+}
+
+impl Standing {
+    /// As `/readyz` says it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Disconnected => "disconnected",
+            Self::CatchingUp => "catching_up",
+            Self::NoCheckpoint => "no_checkpoint",
+        }
+    }
+}
+
+impl Health {
+    fn new(settings: &Settings) -> Self {
+        let beats_within = settings.checkpoint_every + settings.checkpoint_timeout;
+        let now = Instant::now();
+        Self { caught_up: false, pid: None, trouble: None, since: now, beat: now, beats_within, reached: None }
+    }
+
+    /// How it stands at this moment, and since when.
+    pub fn standing(&self) -> (Standing, Instant) {
+        match self {
+            Self { pid: None, .. } => (Standing::Disconnected, self.since),
+            Self { caught_up: false, .. } => (Standing::CatchingUp, self.since),
+            _ if self.beat.elapsed() > self.beats_within => (Standing::NoCheckpoint, self.beat),
+            _ => (Standing::Ready, self.since),
+        }
+    }
 }
 
 /// The listening task, before its first connection.
 pub struct Listener {
     settings: Settings,
-    postgres: tokio_postgres::Config,
+    postgres: Postgres,
     log: Log,
     router: Arc<Router>,
     metrics: Arc<Metrics>,
+    telemetry: Telemetry,
     health: watch::Sender<Health>,
     bridge: String,
     /// Events of plain channels so far. Written by the listener's task only.
@@ -128,22 +211,15 @@ impl Listener {
     /// Nothing is connected yet.
     pub fn new(
         settings: Settings,
-        mut postgres: tokio_postgres::Config,
         log: Log,
         router: Arc<Router>,
         metrics: Arc<Metrics>,
+        telemetry: Telemetry,
         bridge: String,
     ) -> Self {
-        // A silent peer is noticed by the kernel as well: 10 s idle, then three probes 5 s apart.
-        postgres
-            .connect_timeout(settings.connect_timeout)
-            .keepalives_idle(Duration::from_secs(10))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3)
-            .tcp_user_timeout(Duration::from_secs(15))
-            .application_name("tidings listener");
-        let health = watch::Sender::new(Health::default());
-        Self { settings, postgres, log, router, metrics, health, bridge, live: AtomicU64::new(0) }
+        let postgres = log.pool().postgres().named("tidings listener");
+        let health = watch::Sender::new(Health::new(&settings));
+        Self { settings, postgres, log, router, metrics, telemetry, health, bridge, live: AtomicU64::new(0) }
     }
 
     /// Its name among the listeners.
@@ -158,9 +234,10 @@ impl Listener {
 
     /// Connects and listens, once. The first connection fails fast; [`Self::run`] retries for ever after it.
     pub async fn connect(&self) -> Result<Session, ListenError> {
+        let connected = self.postgres.connect_for_sessions().await?;
         let limit = self.settings.connect_timeout;
-        let open = Session::open(&self.postgres, self.settings.channels.clone(), self.metrics.clone());
-        timeout(limit, open).await.map_err(|_| ListenError::ConnectTimeout(limit))?
+        let open = Session::open(connected, self.settings.channels.clone(), self.metrics.clone());
+        timeout(limit, open).await.map_err(|_| ListenError::Slow(limit))?
     }
 
     /// Listens until cancelled, over as many connections as it takes.
@@ -168,12 +245,17 @@ impl Listener {
         let mut session = Some(first);
         let mut ledger = None;
         let mut pause = self.settings.backoff_min;
+        let refrain = Refrain::new();
         loop {
             let ended = match session.take() {
                 Some(mut session) => {
                     let started = Instant::now();
-                    let ended = cancel.run_until_cancelled(Road::new(&self, &mut session).run(&mut ledger)).await;
-                    self.health.send_modify(|health| *health = Health { reached: health.reached, ..Health::default() });
+                    self.metrics.connected.set(1);
+                    let road = Road::new(&self, &mut session, &refrain);
+                    let ended = cancel.run_until_cancelled(road.run(&mut ledger)).await;
+                    self.metrics.connected.set(0);
+                    // Idle connections may be as dead, or lead to a server that is the primary no more.
+                    self.log.pool().forget_idle();
                     if started.elapsed() > self.settings.backoff_max {
                         pause = self.settings.backoff_min;
                     }
@@ -190,8 +272,12 @@ impl Listener {
                 },
             };
             let Some(error) = ended else { return };
+            self.tell(|health| (health.pid, health.caught_up, health.trouble) = (None, false, Some(error.in_short())));
             let jittered = pause.mul_f64(rand::random::<f64>()) + Duration::from_millis(10);
-            tracing::warn!(%error, hint = error.hint(), retry_ms = jittered.as_millis() as u64, "listening connection lost");
+            if let Some(unsaid) = refrain.say(error.in_short()) {
+                let (hint, retry_ms) = (error.hint(), jittered.as_millis() as u64);
+                tracing::warn!(%error, hint, retry_ms, unsaid, "no listening connection; it is tried again");
+            }
             if cancel.run_until_cancelled(sleep(jittered)).await.is_none() {
                 return;
             }
@@ -199,10 +285,22 @@ impl Listener {
         }
     }
 
+    /// Changes what `/readyz` goes by.
+    fn tell(&self, change: impl FnOnce(&mut Health)) {
+        self.health.send_modify(|health| {
+            let before = (health.pid, health.caught_up);
+            change(health);
+            if before != (health.pid, health.caught_up) {
+                health.since = Instant::now();
+            }
+        });
+    }
+
     /// Readies the ledger: keeps the one held when its history still holds, else begins a new one, and then every
     /// subscriber asks the log where it stands. What fails on the way leaves it held: without it, connected clients would
     /// be sent again what they had.
     async fn prepare(&self, held: &mut Option<Ledger>) -> Result<(), ListenError> {
+        self.log.look().await?;
         if let Some(old) = held.as_ref() {
             let everyone = Scope::Every;
             let base = self.log.resolve(&everyone, &Cursor::Snapshot((**old.base()).clone())).await?;
@@ -228,6 +326,11 @@ impl Listener {
         let admitted = event.key().is_none_or(|key| ledger.admit(key));
         if admitted {
             self.metrics.events.inc();
+            self.metrics.latency.dispatched(&event);
+            if event.trace.is_some() {
+                self.log.traced();
+            }
+            self.telemetry.dispatched(&event, || self.metrics.latency.clock.since(event.at_us));
             self.router.dispatch(event);
         }
         admitted

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use refinery::{Migration, Runner};
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 pub use self::error::MigrateError;
 use self::error::{failed, from_refinery};
 pub use self::layout::Layout;
 use self::layout::{SCHEMA, Set};
+use crate::postgres::Postgres;
 
 /// Key of the advisory lock under which one instance migrates: "tidings" in ASCII.
 const LOCK: i64 = 0x74_69_64_69_6e_67_73;
@@ -51,16 +52,14 @@ pub struct Wishes {
 ///
 /// # Errors
 /// See [`MigrateError`]; what was applied before the file that failed stays.
-pub async fn migrate(config: &tokio_postgres::Config, wishes: &Wishes) -> Result<Vec<String>, MigrateError> {
-    let mut config = config.clone();
-    config.application_name("tidings migrate");
-    let (mut client, connection) = config.connect(NoTls).await.map_err(MigrateError::Connection)?;
+pub async fn migrate(postgres: &Postgres, wishes: &Wishes) -> Result<Vec<String>, MigrateError> {
+    let (mut client, connection) = postgres.named("tidings migrate").connect_for_sessions().await?;
     // Woken by: the work, which fails by itself when the connection ends · the connection, for its reason. The work is
     // polled first, so that its error, which names the file, is not lost to the connection's.
     tokio::select! {
         biased;
         outcome = work(&mut client, wishes) => outcome,
-        ended = connection => Err(ended.map_or_else(MigrateError::Connection, |()| MigrateError::Closed)),
+        ended = connection => Err(ended.map_or_else(MigrateError::Broken, |()| MigrateError::Closed)),
     }
 }
 
@@ -239,14 +238,14 @@ mod tests {
     use super::*;
     use crate::private_postgres::{Options, PrivatePostgres};
 
-    async fn server() -> (PrivatePostgres, tokio_postgres::Config) {
+    async fn server() -> (PrivatePostgres, Postgres) {
         let server = PrivatePostgres::start(Options::default()).await.unwrap();
         let config = server.url("postgres").parse().unwrap();
         (server, config)
     }
 
-    async fn execute(config: &tokio_postgres::Config, sql: &str) {
-        let (client, connection) = config.connect(NoTls).await.unwrap();
+    async fn execute(config: &Postgres, sql: &str) {
+        let (client, connection) = config.connect().await.unwrap();
         tokio::select! {
             done = client.batch_execute(sql) => done.unwrap(),
             ended = connection => panic!("{ended:?}"),

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use crate::cursor::{Base, Cursor, Stamp};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::replay::{Log, LogError, Reset, Scope};
+use crate::replay::{Log, LogError, Portion, Reset, Scope};
 
 /// Rows looked at for one page; with a narrow filter a page may then hold fewer events than `limit` and say `more`.
 const ROWS_MAX: usize = 5000;
+/// And bytes: a page is held in memory until its reader has it, who may be slow.
+const BYTES_MAX: usize = 2 << 20;
 
 /// Why nothing can be read after a cursor.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,7 @@ impl Reading {
         let Some(cursor) = after else {
             return Ok(Self { from: Stamp::default(), page: None });
         };
+        let _turn = log.turn_in_time(scope).await?;
         let base = log.resolve(scope, &cursor).await?.map_err(ReadError::Gone)?;
         // An event's id names no history; the snapshot that its first page is read in will.
         let (epoch, page) = match cursor {
@@ -66,7 +69,8 @@ impl Reading {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub async fn now(log: &Log) -> Result<Self, LogError> {
+    pub async fn now(log: &Log, scope: &Scope) -> Result<Self, LogError> {
+        let _turn = log.turn_in_time(scope).await?;
         Ok(Self { from: log.now().await?, page: None })
     }
 
@@ -81,6 +85,7 @@ impl Reading {
     /// See [`ReadError`].
     pub async fn read(&mut self, log: &Log, scope: &Scope, filter: &Filter, limit: usize) -> Result<Found, ReadError> {
         loop {
+            let _turn = log.turn_in_time(scope).await?;
             let (to, last) = match self.page.take() {
                 Some((base, last)) => (Stamp { epoch: self.from.epoch.clone(), base }, last),
                 None => {
@@ -90,7 +95,8 @@ impl Reading {
                 }
             };
             let chained = last > 0;
-            let rows = log.page(scope, &self.from.base, &to.base, last, ROWS_MAX.min(limit * 8)).await?;
+            let portion = Portion { rows: ROWS_MAX.min(limit * 8), bytes: BYTES_MAX };
+            let rows = log.page(scope, &self.from.base, &to.base, last, portion).await?;
             log.retained(&self.from.base).await?.map_err(ReadError::Gone)?;
             let mut seen = last;
             let mut events = Vec::new();

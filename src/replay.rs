@@ -3,22 +3,28 @@
 //! Place on the road: beside it. The listener catches up through here after a gap, subscribers when their cursor is
 //! older than the ring, JSON pages always.
 //!
-//! Invariants: reads are short (one page each, no cursor held open), and never more at once than `limits.replays`, so that
-//! a storm of reconnects cannot take the pool from everybody else. Within one read, `eid` order is the order of changes
-//! of a row: it was numbered while the row was locked.
+//! Invariants: reads are short (one page each, no cursor held open), and clients' never more at once than `limits.replays`, so
+//! that a storm of reconnects cannot take the pool from everybody else. Tenants take turns, page by page
+//! (`a_storm_of_replays_of_one_tenant_does_not_hold_up_anothers`). Within one read, `eid` order is the order of changes of a
+//! row: it was numbered while the row was locked.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use futures_util::TryStreamExt;
-use tokio::sync::Semaphore;
+use prometheus_client::metrics::counter::Counter;
+use tokio::time::timeout;
 use tokio_postgres::RowStream;
 use tokio_postgres::types::ToSql;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::cursor::{Base, Cursor, Key, Snapshot, Stamp};
 use crate::decode::{self, Reference};
 use crate::event::{Event, TenantId};
+use crate::postgres::{Pool, reason};
+use crate::turnstile::{Turn, Turnstile};
 
 /// Whose events are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +36,13 @@ pub enum Scope {
 }
 
 impl Scope {
+    fn whose(&self) -> Option<TenantId> {
+        match self {
+            Self::Tenant(tenant) => Some(tenant.clone()),
+            Self::Every => None,
+        }
+    }
+
     fn tenant(&self) -> Option<&str> {
         match self {
             Self::Tenant(tenant) => Some(tenant.as_str()),
@@ -42,14 +55,40 @@ impl Scope {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// No connection from the pool.
-    #[error("no database connection: {0}")]
+    #[error("no database connection: {}", reason(.0))]
     Pool(#[from] deadpool_postgres::PoolError),
     /// The query failed.
-    #[error("the log cannot be read: {0}")]
+    #[error("the log cannot be read: {}", reason(.0))]
     Query(#[from] tokio_postgres::Error),
+    /// No turn in time: this tenant asks for more than is answered at once.
+    #[error("no turn at the database within {} s", TURN_WITHIN.as_secs())]
+    Busy,
     /// `tidings.cursor()` returned something else.
     #[error("tidings.cursor() returned no cursor; is the schema of this version installed?")]
     Cursor,
+}
+
+impl LogError {
+    /// Of an answer that PostgreSQL gave: its SQLSTATE. None when there was no answer.
+    pub fn sqlstate(&self) -> Option<&str> {
+        let first: &(dyn std::error::Error + 'static) = self;
+        std::iter::successors(Some(first), |error| error.source())
+            .find_map(|error| error.downcast_ref::<tokio_postgres::Error>()?.as_db_error())
+            .map(|refused| refused.code().code())
+    }
+
+    /// In a few words that tell a stranger nothing.
+    pub fn in_short(&self) -> &'static str {
+        match self.sqlstate() {
+            Some("25006") => "it takes no writes",
+            Some("53100") => "its disk is full",
+            Some("53300") => "it has no connection left",
+            Some("3F000" | "42883" | "42P01") => "schema tidings is not there",
+            Some("57P01" | "57P02" | "57P03") => "it is starting or stopping",
+            Some(_) => "it refuses",
+            None => "it does not answer",
+        }
+    }
 }
 
 /// Why a cursor cannot be resumed from. The client must fetch its state again.
@@ -84,15 +123,52 @@ pub struct Page {
 #[derive(Clone, Debug)]
 pub struct Log {
     pool: Pool,
-    readers: Arc<Semaphore>,
+    /// For what reads the log for a client.
+    readers: Turnstile,
+    /// For everything else that a request asks of the database.
+    callers: Turnstile,
+    /// Reads that are under way.
+    tasks: TaskTracker,
+    skipped: Counter,
+    /// Whether the schema knows of traces, as bridges of this version run before the migration too, and there are any.
+    traces: Arc<AtomicBool>,
 }
 
-/// Events of one page, framed, in bytes: large rows make short pages.
-const PAGE_BYTES: usize = 16 << 20;
+/// Who is at the database for clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Readers {
+    /// Pages of the log being read.
+    pub running: usize,
+    /// Readers that wait for their turn.
+    pub waiting: usize,
+    /// Requests at it.
+    pub calling: usize,
+    /// Requests that wait for their turn.
+    pub calls_waiting: usize,
+    /// Rows that could not be read so far.
+    pub skipped: u64,
+}
+
+/// How much one page may hold. It always holds one event.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    /// Rows looked at.
+    pub rows: usize,
+    /// Events, framed, in bytes: large rows make short pages.
+    pub bytes: usize,
+}
+
+/// A request that waits for its turn for longer is told to come back: about as long as for a connection of the pool.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
+/// Connections of the pool that requests leave to replays and to what the process does by itself.
+const KEPT_BACK: usize = 2;
 
 const COLUMNS: &str =
     "l.eid, l.xid::text::bigint as xid, l.nonce, (extract(epoch from l.at) * 1000000)::bigint as at_us,
     l.tenant, l.audience, l.type, l.source, l.subject, l.changed, l.data::text as data";
+/// The trace of an event's transaction, where the schema knows of traces and where not.
+const TRACE: &str = "(select t.trace from tidings._traced t where t.xid = l.xid and t.slot = l.slot) as trace";
+const NO_TRACE: &str = "null::text as trace";
 /// The snapshot of an event, from its statement's first row. Only rings need it.
 const HEAD: &str = "left join lateral (select coalesce(l.snap, h.snap)::text as snap from tidings._log h where h.xid = l.xid and h.eid = l.head) head on true";
 /// `Base::unseen` word for word, with $2 xmax, $3 newest xid, $4 xip, $5 own xid, $6 own eid, $7 newest eid …
@@ -103,14 +179,80 @@ const CANDIDATES: &str = "(l.xid > least($2::text::xid8, $3::text::xid8) or l.xi
     or l.xid = any ($4::text[]::xid8[]) or l.xid = $5::text::xid8)";
 
 impl Log {
-    /// Reads through `pool`, at most `readers` pages at a time.
+    /// Reads through `pool`, for clients at most `readers` pages at a time.
     pub fn new(pool: Pool, readers: usize) -> Self {
-        Self { pool, readers: Arc::new(Semaphore::new(readers)) }
+        let callers = pool.status().max_size.saturating_sub(KEPT_BACK).max(1);
+        Self {
+            pool,
+            readers: Turnstile::new(readers),
+            callers: Turnstile::new(callers),
+            tasks: TaskTracker::new(),
+            skipped: Counter::default(),
+            traces: Arc::default(),
+        }
     }
 
-    /// The pool, for what is not reading the log.
+    /// The same log, read through another pool.
+    pub fn beside(&self, pool: Pool, readers: usize) -> Self {
+        Self { traces: self.traces.clone(), skipped: self.skipped.clone(), ..Self::new(pool, readers) }
+    }
+
+    /// Looks whether events have traces. To be called when a connection was made, and now and then.
+    pub async fn look(&self) -> Result<(), LogError> {
+        let client = self.pool.get().await?;
+        let there = client.query_one("select to_regclass('tidings._traced') is not null", &[]).await?;
+        let any = there.get(0) && client.query_one("select exists (select from tidings._traced)", &[]).await?.get(0);
+        self.traces.store(any, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Notes that an event has come with one.
+    pub fn traced(&self) {
+        self.traces.store(true, Ordering::Relaxed);
+    }
+
+    /// Looking for a trace costs as much as the row, so that is done only where there are any.
+    fn trace(&self) -> &'static str {
+        if self.traces.load(Ordering::Relaxed) { TRACE } else { NO_TRACE }
+    }
+
+    /// Who reads it now.
+    pub fn readers(&self) -> Readers {
+        let ((running, waiting), (calling, calls_waiting)) = (self.readers.size(), self.callers.size());
+        Readers { running, waiting, calling, calls_waiting, skipped: self.skipped.get() }
+    }
+
+    /// Goes on with a read whether or not whoever asked looks at it: a client that has stopped reading would otherwise hold
+    /// a turn, and a connection, in the middle of it (`those_who_do_not_read_what_they_resume_hold_little_memory`).
+    pub fn apart<T: Send + 'static>(&self, read: impl Future<Output = T> + Send + 'static) -> AbortOnDropHandle<T> {
+        AbortOnDropHandle::new(self.tasks.spawn(read))
+    }
+
+    /// The pool, for what the process does by itself.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// A connection for a request of this tenant's; of none's where that is not known yet.
+    ///
+    /// # Errors
+    /// [`LogError::Busy`] where the tenant has no turn in time.
+    pub async fn client(&self, tenant: Option<&TenantId>) -> Result<Client, LogError> {
+        let turn = timeout(TURN_WITHIN, self.callers.pass(tenant.cloned())).await.map_err(|_| LogError::Busy)?;
+        Ok(Client { object: self.pool.get().await?, _turn: turn })
+    }
+
+    /// A turn at reading the log for a client; to be held for a page.
+    pub async fn turn(&self, scope: &Scope) -> Option<Turn> {
+        self.readers.pass(scope.whose()).await
+    }
+
+    /// The same for a request that is not to wait for ever.
+    ///
+    /// # Errors
+    /// [`LogError::Busy`] where the tenant has no turn in time.
+    pub async fn turn_in_time(&self, scope: &Scope) -> Result<Option<Turn>, LogError> {
+        timeout(TURN_WITHIN, self.turn(scope)).await.map_err(|_| LogError::Busy)
     }
 
     /// The cursor of this moment.
@@ -209,11 +351,16 @@ impl Log {
         Ok(if removed { Err(Reset::Unknown) } else { Ok(()) })
     }
 
-    /// What `from` has not seen and `to` has, behind eid `last`, at most `limit` events. Only with [`Scope::Every`] do
-    /// they carry their snapshots.
-    pub async fn page(&self, scope: &Scope, from: &Base, to: &Base, last: u64, limit: usize) -> Result<Page, LogError> {
-        // A closed semaphore would mean shutdown; nobody closes it, and without a permit the page is merely not counted.
-        let _reader = self.readers.acquire().await.ok();
+    /// What `from` has not seen and `to` has, behind eid `last`, at most a portion of it. Only with [`Scope::Every`] do
+    /// they carry their snapshots. For a client, it holds a [turn](Self::turn) meanwhile.
+    pub async fn page(
+        &self,
+        scope: &Scope,
+        from: &Base,
+        to: &Base,
+        last: u64,
+        portion: Portion,
+    ) -> Result<Page, LogError> {
         let client = self.pool.get().await?;
         let (xmax, xip) = xids(&from.snapshot);
         let (own_xid, own_eid) = from.own.map_or((String::from("0"), 0), |(xid, eid)| (xid.to_string(), eid as i64));
@@ -230,8 +377,8 @@ impl Log {
                 None => return Ok(Page::default()),
             }
         }
-        let tenant = scope.tenant();
-        let fetch = limit as i64 + 1;
+        let (tenant, trace) = (scope.tenant(), self.trace());
+        let fetch = portion.rows as i64 + 1;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&behind];
         params.extend(rule);
         params.extend([&seen_to as &(dyn ToSql + Sync), &open_to, &fetch]);
@@ -240,28 +387,29 @@ impl Log {
         let sql = if tenant.is_some() {
             params.push(&tenant);
             format!(
-                "select {COLUMNS}, null::text as snap from tidings._log l where l.tenant = $11 and {wanted} order by l.eid limit $10"
+                "select {COLUMNS}, {trace}, null::text as snap from tidings._log l where l.tenant = $11 and {wanted} order by l.eid limit $10"
             )
         } else {
             let rows = format!("select * from tidings._log l where {wanted} and {CANDIDATES} order by l.eid limit $10");
-            format!("select {COLUMNS}, head.snap from ({rows}) l {HEAD} order by l.eid")
+            format!("select {COLUMNS}, {trace}, head.snap from ({rows}) l {HEAD} order by l.eid")
         };
         let statement = client.prepare_cached(&sql).await?;
-        read(client.query_raw(&statement, params).await?, limit).await
+        self.read(client.query_raw(&statement, params).await?, portion).await
     }
 
     /// The events that a reference names, behind eid `last`.
-    pub async fn referenced(&self, reference: Reference, last: u64, limit: usize) -> Result<Page, LogError> {
+    pub async fn referenced(&self, reference: Reference, last: u64, portion: Portion) -> Result<Page, LogError> {
         let client = self.pool.get().await?;
+        let trace = self.trace();
         let sql = format!(
-            "select {COLUMNS}, head.snap from tidings._log l {HEAD}
+            "select {COLUMNS}, {trace}, head.snap from tidings._log l {HEAD}
               where l.xid = $1::text::xid8 and l.eid between $2 and $3 and l.eid > $4 order by l.eid limit $5"
         );
         let statement = client.prepare_cached(&sql).await?;
         let (first, to, last) = (reference.first as i64, reference.last as i64, last as i64);
-        let (xid, fetch) = (reference.xid.to_string(), limit as i64 + 1);
+        let (xid, fetch) = (reference.xid.to_string(), portion.rows as i64 + 1);
         let params: [&(dyn ToSql + Sync); 5] = [&xid, &first, &to, &last, &fetch];
-        read(client.query_raw(&statement, params).await?, limit).await
+        self.read(client.query_raw(&statement, params).await?, portion).await
     }
 
     /// How many events `to` saw that `from` had not.
@@ -279,24 +427,27 @@ impl Log {
         Ok(row.get::<_, i64>(0).unsigned_abs())
     }
 
-    /// As [`Self::page`], trying again for a while when the database is away.
-    pub async fn page_patiently(
-        &self,
-        scope: &Scope,
-        from: &Base,
-        to: &Base,
-        last: u64,
-        limit: usize,
-    ) -> Result<Page, LogError> {
-        let mut pause = Duration::from_millis(100);
-        loop {
-            match self.page(scope, from, to, last, limit).await {
-                Err(error) if pause > Duration::from_secs(8) => return Err(error),
-                Err(_) => tokio::time::sleep(pause).await,
-                page => return page,
+    /// Reads up to a portion; what is left of the answer is dropped as it comes.
+    async fn read(&self, rows: RowStream, portion: Portion) -> Result<Page, LogError> {
+        let mut rows = std::pin::pin!(rows);
+        let (mut page, mut bytes) = (Page::default(), 0);
+        while let Some(row) = rows.try_next().await? {
+            if page.events.len() == portion.rows || bytes > portion.bytes {
+                page.more = true;
+                break;
             }
-            pause *= 2;
+            match decode::decode_row(&row) {
+                Ok(event) => {
+                    bytes += event.weight();
+                    page.events.push(event);
+                }
+                Err(error) => {
+                    self.skipped.inc();
+                    tracing::warn!(%error, "a row of the log was skipped");
+                }
+            }
         }
+        Ok(page)
     }
 }
 
@@ -304,22 +455,22 @@ fn xids(snapshot: &Snapshot) -> (String, Vec<String>) {
     (snapshot.xmax.to_string(), snapshot.xip.iter().map(u64::to_string).collect())
 }
 
-/// Reads up to `limit` rows, and no more than [`PAGE_BYTES`]; what is left of the answer is dropped as it comes.
-async fn read(rows: RowStream, limit: usize) -> Result<Page, LogError> {
-    let mut rows = std::pin::pin!(rows);
-    let (mut page, mut bytes) = (Page::default(), 0);
-    while let Some(row) = rows.try_next().await? {
-        if page.events.len() == limit || bytes > PAGE_BYTES {
-            page.more = true;
-            break;
-        }
-        match decode::decode_row(&row) {
-            Ok(event) => {
-                bytes += event.weight();
-                page.events.push(event);
-            }
-            Err(error) => tracing::warn!(%error, "a row of the log was skipped"),
-        }
+/// A connection, and the turn at it.
+pub struct Client {
+    object: deadpool_postgres::Client,
+    _turn: Option<Turn>,
+}
+
+impl Deref for Client {
+    type Target = deadpool_postgres::Client;
+
+    fn deref(&self) -> &Self::Target {
+        &self.object
     }
-    Ok(page)
+}
+
+impl DerefMut for Client {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.object
+    }
 }

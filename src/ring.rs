@@ -76,6 +76,8 @@ pub struct Joined {
     pub bytes: Bytes,
     /// How many.
     pub count: u64,
+    /// The first of them.
+    pub first: Arc<Event>,
     /// The last of them that is in the log.
     pub last: Option<Arc<Event>>,
 }
@@ -285,6 +287,14 @@ impl Ring {
         (inner.events.len(), inner.bytes)
     }
 
+    /// How much of a bound is used, the one that is nearer, and the time of the oldest event held.
+    pub fn fill(&self) -> (f64, Option<i64>) {
+        let inner = self.read_inner();
+        let of = |used: usize, bound: usize| used as f64 / bound.max(1) as f64;
+        let share = of(inner.events.len(), self.bounds.events_max).max(of(inner.bytes, self.bounds.bytes_max));
+        (share, inner.events.front().map(|event| event.at_us))
+    }
+
     /// Highest transaction of which an event was held or may be missing.
     pub fn highest_xid(&self) -> u64 {
         let inner = self.read_inner();
@@ -347,8 +357,9 @@ impl Inner {
             }
         }
         let to = from + pieces.len() as u64;
+        let Some((_, first)) = pieces.first() else { return (None, from) };
+        let first = (*first).clone();
         let bytes = match pieces.as_slice() {
-            [] => return (None, from),
             [(bytes, _)] => bytes.clone(),
             _ => {
                 let mut all = BytesMut::with_capacity(size);
@@ -357,7 +368,7 @@ impl Inner {
             }
         };
         let last = pieces.iter().rev().map(|(_, event)| *event).find(|event| event.key().is_some());
-        (Some(Joined { bytes, count: pieces.len() as u64, last: last.cloned() }), to)
+        (Some(Joined { bytes, count: pieces.len() as u64, first, last: last.cloned() }), to)
     }
 }
 

@@ -37,6 +37,21 @@ pub struct Router {
     bell: watch::Sender<()>,
 }
 
+/// What rings hold, that of all tenants among them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Size {
+    /// Rings of tenants.
+    pub tenants: usize,
+    /// Events in all rings; each is in two.
+    pub events: usize,
+    /// Bytes in all rings; those of an event are shared by its two.
+    pub bytes: usize,
+    /// How much of a bound the fullest uses.
+    pub fullest: f64,
+    /// Time of the oldest event in that one, microseconds since 1970.
+    pub fullest_from_us: Option<i64>,
+}
+
 #[derive(Debug, Default)]
 struct History {
     /// What a ring made now cannot answer for.
@@ -162,11 +177,19 @@ impl Router {
         self.every.newest_mark().is_some_and(|mark| mark.base.newest == key) || self.every.find(key).is_some()
     }
 
-    /// Number of tenant rings, and of events and bytes they hold.
-    pub fn size(&self) -> (usize, usize, usize) {
+    /// What the rings hold.
+    pub fn size(&self) -> Size {
         let rings = self.rings();
-        let (events, bytes) = rings.iter().map(|ring| ring.size()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        (rings.len() - 1, events, bytes)
+        let mut size = Size { tenants: rings.len() - 1, ..Size::default() };
+        for ring in &rings {
+            let ((events, bytes), (fill, from_us)) = (ring.size(), ring.fill());
+            size.events += events;
+            size.bytes += bytes;
+            if fill > size.fullest {
+                (size.fullest, size.fullest_from_us) = (fill, from_us);
+            }
+        }
+        size
     }
 
     /// How far the ring of each tenant is; none when there are more than `tenants_max`.

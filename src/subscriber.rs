@@ -17,25 +17,29 @@ use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use sync_wrapper::SyncFuture;
+use tokio::task::JoinError;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::Globs;
 use crate::cursor::{Base, Cursor, Stamp};
 use crate::disconnect::Disconnect;
 use crate::event::Event;
 use crate::filter::{Filter, Sent};
-use crate::replay::{Log, LogError, Page, Reset, Scope};
+use crate::refrain::Refrain;
+use crate::replay::{Log, LogError, Page, Portion, Reset, Scope};
 use crate::ring::{Encoding, Read, Ring, Waiter};
 use crate::router::Router;
 
 /// What a subscriber has for its socket.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Bytes of this many events, in order; none when only the position moved.
-    Events(Vec<Bytes>, u64),
+    /// Bytes of this many events, in order; none when only the position moved. And the oldest of them, unless it came before the
+    /// subscription or from the log.
+    Events(Vec<Bytes>, u64, Option<Arc<Event>>),
     /// The client must fetch its state again; what follows is newer than this cursor.
     Reset(Reset, Cursor),
     /// The connection is to be ended.
@@ -61,7 +65,7 @@ pub struct Subscriber {
     waiter: Waiter,
     position: u64,
     opened_at: u64,
-    /// What is not in the log and lies before this position came before the subscription.
+    /// What lies before this position came before the subscription.
     live_from: u64,
     /// Events that this had seen are skipped on the ring, until a checkpoint has made it superfluous.
     base: Option<Base>,
@@ -70,7 +74,7 @@ pub struct Subscriber {
     /// The last event of the log that was passed on the ring, unless a checkpoint was passed since.
     last: Option<Arc<Event>>,
     state: State,
-    slow_after: std::time::Duration,
+    slow_after: Duration,
     behind_since: Option<Instant>,
 }
 
@@ -92,6 +96,8 @@ struct Replay {
     chained: bool,
     /// Sent from the ring already.
     skip: HashSet<u64>,
+    /// Rows asked for at a time: more and more, and fewer where they turn out to be large.
+    rows: usize,
     fetch: Option<Pending<Fetched>>,
 }
 
@@ -104,9 +110,16 @@ enum From {
 }
 
 type Fetched = Result<(Base, Stamp, Page), Reset>;
-type Pending<T> = SyncFuture<Pin<Box<dyn Future<Output = Result<T, LogError>> + Send>>>;
+type Pending<T> = AbortOnDropHandle<Result<T, LogError>>;
 
-const PAGE: usize = 2000;
+/// Rows of a page, from the first to the largest, and never fewer than the least.
+const ROWS: usize = 250;
+const ROWS_MAX: usize = 2000;
+const ROWS_MIN: usize = 16;
+/// A page waits in memory until its client has taken it. One that is slow holds no more than this, and its last event.
+const PAGE_BYTES: usize = 256 << 10;
+/// The longest pause before a page is tried again while the database is away; the sum of all is twice that, about.
+const PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// What a subscription is opened with.
 #[derive(Clone)]
@@ -127,7 +140,7 @@ impl Subscriber {
         router: &Router,
         log: &Log,
         request: Request,
-        slow_after: std::time::Duration,
+        slow_after: Duration,
     ) -> Result<(Self, Opening), LogError> {
         let Request { scope, filter, encoding, after } = request;
         let ring = router.ring_of(&scope);
@@ -177,10 +190,13 @@ impl Subscriber {
         };
         let base = match on_ring {
             Some(base) => base,
-            None => match self.log.resolve(&self.scope, cursor).await? {
-                Ok(base) => base,
-                Err(reset) => return Ok(Err(reset)),
-            },
+            None => {
+                let _turn = self.log.turn(&self.scope).await;
+                match self.log.resolve(&self.scope, cursor).await? {
+                    Ok(base) => base,
+                    Err(reset) => return Ok(Err(reset)),
+                }
+            }
         };
         match (cursor, self.ring.covering(&base)) {
             (Cursor::Page { from, to, last }, _) => {
@@ -199,11 +215,13 @@ impl Subscriber {
     fn replay(&mut self, from: From, to: Option<Stamp>, last: u64, skip: HashSet<u64>) {
         let head = self.ring.head();
         let chained = to.is_some();
-        self.state = State::Replaying(Box::new(Replay { from, to, last, head, chained, skip, fetch: None }));
+        self.state =
+            State::Replaying(Box::new(Replay { from, to, last, head, chained, skip, rows: ROWS, fetch: None }));
     }
 
     async fn reset(&mut self, reset: Reset) -> Result<Cursor, LogError> {
         self.position = self.ring.head();
+        let _turn = self.log.turn(&self.scope).await;
         let now = self.log.now().await?;
         self.base = Some(now.base.clone());
         let now = Cursor::Snapshot(now);
@@ -300,8 +318,9 @@ impl Subscriber {
                 }
                 Read::Lapsed => return Poll::Ready(self.lapse()),
                 Read::Some(Some(joined), to) => {
+                    let oldest = (self.position >= self.live_from).then_some(joined.first);
                     self.advance(to, joined.last);
-                    return Poll::Ready(Some(Delivery::Events(vec![joined.bytes], joined.count)));
+                    return Poll::Ready(Some(Delivery::Events(vec![joined.bytes], joined.count, oldest)));
                 }
                 Read::Some(None, _) => {}
             }
@@ -321,11 +340,19 @@ impl Subscriber {
                             && self.filter.admits(event)
                             && sent.as_deref_mut().is_none_or(|sent| sent.first(event.number()))
                     });
-                    let bytes: Vec<Bytes> = admitted.map(|(event, _)| self.encoding.bytes(event)).collect();
+                    let mut oldest = None;
+                    let bytes: Vec<Bytes> = admitted
+                        .map(|(event, at)| {
+                            if oldest.is_none() && at >= self.live_from {
+                                oldest = Some(event.clone());
+                            }
+                            self.encoding.bytes(event)
+                        })
+                        .collect();
                     self.advance(to, events.iter().rfind(|event| event.key().is_some()).cloned());
                     if in_step || !bytes.is_empty() {
                         let count = bytes.len() as u64;
-                        return Poll::Ready(Some(Delivery::Events(bytes, count)));
+                        return Poll::Ready(Some(Delivery::Events(bytes, count, oldest)));
                     }
                 }
             }
@@ -381,32 +408,44 @@ impl Subscriber {
     fn poll_replay(&mut self, cx: &mut Context<'_>, sent: Option<&mut Sent>) -> Poll<Option<Delivery>> {
         let State::Replaying(replay) = &mut self.state else { return Poll::Ready(None) };
         let fetching = replay.fetch.get_or_insert_with(|| {
-            let (log, scope, from, to, last) =
-                (self.log.clone(), self.scope.clone(), replay.from.clone(), replay.to.clone(), replay.last);
-            pending(async move { fetch(&log, &scope, from, to, last).await })
+            let (log, scope, from, to, last, rows) = (
+                self.log.clone(),
+                self.scope.clone(),
+                replay.from.clone(),
+                replay.to.clone(),
+                replay.last,
+                replay.rows,
+            );
+            let read = log.clone();
+            log.apart(async move { fetch_patiently(&read, &scope, &from, to.as_ref(), last, rows).await })
         });
         let fetched = ready!(Pin::new(fetching).poll(cx));
         replay.fetch = None;
-        Poll::Ready(match fetched {
+        Poll::Ready(match ended_well(fetched) {
             Ok(Ok((base, to, page))) => self.take_page(base, to, page, sent),
             Ok(Err(reset)) => {
-                let (log, head) = (self.log.clone(), self.ring.head());
-                self.state = State::Resetting(reset, head, pending(async move { log.now().await }));
+                let (log, scope, head) = (self.log.clone(), self.scope.clone(), self.ring.head());
+                let read = log.clone();
+                let now = log.apart(async move {
+                    let _turn = read.turn(&scope).await;
+                    read.now().await
+                });
+                self.state = State::Resetting(reset, head, now);
                 None
             }
-            Err(error) => Some(unavailable(&error)),
+            Err(why) => Some(Delivery::End(why)),
         })
     }
 
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
         let State::Resetting(reset, head, now) = &mut self.state else { return Poll::Pending };
         let (reset, head) = (*reset, *head);
-        Poll::Ready(match ready!(Pin::new(now).poll(cx)) {
+        Poll::Ready(match ended_well(ready!(Pin::new(now).poll(cx))) {
             Ok(now) => {
                 self.go_live(head, now.clone());
                 Delivery::Reset(reset, Cursor::Snapshot(now))
             }
-            Err(error) => unavailable(&error),
+            Err(why) => Delivery::End(why),
         })
     }
 
@@ -422,6 +461,8 @@ impl Subscriber {
         let bytes: Vec<Bytes> = admitted.map(|event| self.encoding.bytes(event)).collect();
         let (head, chained) = (replay.head, replay.chained);
         if page.more {
+            let full = page.events.len() >= replay.rows;
+            replay.rows = if full { replay.rows * 2 } else { page.events.len() }.clamp(ROWS_MIN, ROWS_MAX);
             replay.last = page.events.last().map_or(replay.last, |event| event.number());
             replay.from = From::Base(from);
             replay.to = Some(to);
@@ -431,7 +472,7 @@ impl Subscriber {
             self.go_live(head, to);
         }
         let count = bytes.len() as u64;
-        (count > 0).then_some(Delivery::Events(bytes, count))
+        (count > 0).then_some(Delivery::Events(bytes, count, None))
     }
 
     fn go_live(&mut self, head: u64, seen: Stamp) {
@@ -443,29 +484,64 @@ impl Subscriber {
     }
 }
 
-fn unavailable(error: &LogError) -> Delivery {
-    tracing::warn!(%error, "a replay failed; its subscriber is told to come back");
-    Delivery::End(Disconnect::Unavailable)
+/// What replays say of a database that is away: each of thousands of subscribers may have one.
+static REFRAIN: Refrain = Refrain::new();
+
+/// What was read, or the end of the connection. A read that is cut off is one of a process that ends.
+fn ended_well<T>(read: Result<Result<T, LogError>, JoinError>) -> Result<T, Disconnect> {
+    read.unwrap_or(Err(LogError::Busy)).map_err(|error| {
+        if let Some(unsaid) = REFRAIN.say(error.in_short()) {
+            tracing::warn!(%error, unsaid, "a replay failed; its subscriber is told to come back");
+        }
+        Disconnect::Unavailable
+    })
 }
 
-async fn fetch(log: &Log, scope: &Scope, from: From, to: Option<Stamp>, last: u64) -> Result<Fetched, LogError> {
+/// Tries again for a while when the database is away. Each attempt waits for its turn, and each page is one.
+async fn fetch_patiently(
+    log: &Log,
+    scope: &Scope,
+    from: &From,
+    to: Option<&Stamp>,
+    last: u64,
+    rows: usize,
+) -> Result<Fetched, LogError> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let turn = log.turn(scope).await;
+        match fetch(log, scope, from, to, last, rows).await {
+            Err(error) if pause > PAUSE_MAX => return Err(error),
+            Err(_) => {
+                drop(turn);
+                tokio::time::sleep(pause).await;
+            }
+            fetched => return fetched,
+        }
+        pause *= 2;
+    }
+}
+
+async fn fetch(
+    log: &Log,
+    scope: &Scope,
+    from: &From,
+    to: Option<&Stamp>,
+    last: u64,
+    rows: usize,
+) -> Result<Fetched, LogError> {
     let base = match from {
-        From::Base(base) => base,
-        From::Cursor(cursor, better) => match log.resolve(scope, &cursor).await? {
-            Ok(base) => better.unwrap_or(base),
+        From::Base(base) => base.clone(),
+        From::Cursor(cursor, better) => match log.resolve(scope, cursor).await? {
+            Ok(base) => better.clone().unwrap_or(base),
             Err(reset) => return Ok(Err(reset)),
         },
     };
     let to = match to {
-        Some(to) => to,
+        Some(to) => to.clone(),
         None => log.now().await?,
     };
-    let page = log.page_patiently(scope, &base, &to.base, last, PAGE).await?;
+    let page = log.page(scope, &base, &to.base, last, Portion { rows, bytes: PAGE_BYTES }).await?;
     Ok(log.retained(&base).await?.map(|()| (base, to, page)))
-}
-
-fn pending<T>(future: impl Future<Output = Result<T, LogError>> + Send + 'static) -> Pending<T> {
-    SyncFuture::new(Box::pin(future))
 }
 
 /// Whether everything that `base` saw had been dispatched when the mark arrived.

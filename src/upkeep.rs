@@ -54,6 +54,7 @@ impl Upkeep {
     }
 
     async fn turn(&self, refresh: bool) -> Result<(), LogError> {
+        self.state.log.look().await?;
         let client = self.state.log.pool().get().await?;
         let subscribers = self.state.connections.by_tenant(TENANTS_MAX).map(Value::from);
         client
@@ -65,10 +66,12 @@ impl Upkeep {
             }
             client.execute("select tidings._bury(make_interval(days => $1))", &[&DEAD_LETTERS_DAYS]).await?;
         }
-        let log = "select sum(bytes)::bigint, coalesce(extract(epoch from now() - min(oldest_at)), 0)::bigint from tidings.log";
+        let log = "select sum(bytes)::bigint, coalesce(extract(epoch from now() - min(oldest_at)), 0)::bigint,
+                   pg_notification_queue_usage() from tidings.log";
         let log = client.query_one(log, &[]).await?;
         self.state.metrics.log_bytes.set(log.get(0));
         self.state.metrics.log_seconds.set(log.get(1));
+        self.state.metrics.queue_usage.set(log.get(2));
         let rotate = "select tidings._rotate(make_interval(secs => $1), $2)";
         if client.query_one(rotate, &[&self.retention.as_secs_f64(), &self.bytes_max]).await?.get(0) {
             self.state.metrics.rotations.inc();

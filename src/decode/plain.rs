@@ -61,6 +61,7 @@ pub fn decode(channel: &Channel, payload: &str, at_us: i64, number: u64) -> Resu
         source: &format!("/channel/{}", channel.name),
         subject: subject.as_deref(),
         changed: None,
+        trace: None,
         data: Some(data),
     })))
 }

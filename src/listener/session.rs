@@ -6,12 +6,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio_postgres::tls::NoTlsStream;
-use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket};
+use tokio_postgres::{AsyncMessage, Client};
 
 use super::ListenError;
 use crate::decode::plain::Channel;
 use crate::metrics::Metrics;
+use crate::postgres::Connection;
 
 /// Notifications that may wait for a read of the log, in bytes. Beyond, they are dropped, and ours read from the log
 /// themselves.
@@ -28,7 +28,7 @@ pub(super) struct Heard {
 pub struct Session {
     // Dropping the client would end the connection.
     _client: Arc<Client>,
-    connection: Connection<Socket, NoTlsStream>,
+    connection: Connection,
     /// Backend that listens.
     pub(super) pid: i32,
     channels: Arc<[Arc<Channel>]>,
@@ -40,11 +40,10 @@ pub struct Session {
 
 impl Session {
     pub(super) async fn open(
-        config: &tokio_postgres::Config,
+        (client, connection): (Client, Connection),
         channels: Arc<[Arc<Channel>]>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ListenError> {
-        let (client, connection) = config.connect(NoTls).await?;
         let client = Arc::new(client);
         let mut listens = String::from("select tidings._listen()");
         for channel in channels.iter() {
@@ -112,6 +111,7 @@ impl Session {
             self.forget();
             self.overflowed = true;
         }
+        self.metrics.waiting.set(self.heard.len() as i64);
     }
 
     /// Drops what waits. What came on a plain channel is then lost: no log has it.
@@ -123,12 +123,14 @@ impl Session {
         }
         self.heard.clear();
         self.heard_bytes = 0;
+        self.metrics.waiting.set(0);
     }
 
     /// The oldest notification that waits.
     pub(super) fn next(&mut self) -> Option<Heard> {
         let heard = self.heard.pop_front()?;
         self.heard_bytes -= heard.bytes();
+        self.metrics.waiting.set(self.heard.len() as i64);
         Some(heard)
     }
 

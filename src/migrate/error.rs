@@ -6,13 +6,17 @@ use refinery::error::Kind;
 
 use super::LOCK_DEADLINE;
 use super::layout::Layout;
+use crate::postgres::ConnectError;
 
 /// Why the schema could not be brought to this version. Nothing of the failed file stays.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// The connection could not be made, or was lost.
-    #[error("the database cannot be reached: {}", database_message(.0))]
-    Connection(#[source] tokio_postgres::Error),
+    /// The connection could not be made.
+    #[error("{0}")]
+    Connection(#[from] ConnectError),
+    /// It was lost.
+    #[error("the database cannot be reached any more: {}", database_message(.0))]
+    Broken(#[source] tokio_postgres::Error),
     /// The server closed the connection.
     #[error("the database closed the connection while migrating")]
     Closed,
@@ -68,8 +72,8 @@ impl MigrateError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Connection(_) => "check database.url: host, port, user, password and database name",
-            Self::Closed => "see PostgreSQL's log",
+            Self::Connection(error) => error.hint(),
+            Self::Broken(_) | Self::Closed => "see PostgreSQL's log",
             Self::Owned(_) => "leave out --owner, or hand it over first: select tidings._give_to('the new owner')",
             Self::Server(_) => "tidings needs PostgreSQL 14 or later",
             Self::Standby => "point database.url at the primary",

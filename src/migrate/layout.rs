@@ -62,6 +62,9 @@ pub(super) const SCHEMA: Set = Set {
         ("V19__responder", include_str!("../../sql/V19__responder.sql")),
         ("V20__subject", include_str!("../../sql/V20__subject.sql")),
         ("V21__shown", include_str!("../../sql/V21__shown.sql")),
+        ("V22__revocation", include_str!("../../sql/V22__revocation.sql")),
+        ("V23__trace", include_str!("../../sql/V23__trace.sql")),
+        ("V24__room", include_str!("../../sql/V24__room.sql")),
     ],
 };
 
