@@ -27,7 +27,7 @@ pub async fn call(
     arguments: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Option<Box<RawValue>>, Problem> {
-    call_in(&state.log.pool().get().await?, tenant, function, arguments, parameters).await
+    call_in(&*state.log.client(Some(tenant)).await?, tenant, function, arguments, parameters).await
 }
 
 /// The same on this connection, in the transaction that it is in.

@@ -76,7 +76,7 @@ impl Changes {
         cursor: Cursor,
         limit: usize,
     ) -> Result<Self, Problem> {
-        captured(state, kind).await?;
+        captured(state, tenant, kind).await?;
         let scope = Scope::Tenant(tenant.clone());
         let types = ["inserted", "updated", "deleted"].map(|op| format!("{kind}.{op}"));
         // Never refused: the names above are globs.
@@ -109,8 +109,8 @@ impl Changes {
 }
 
 /// Whether a cursor can be answered from: a table without a watch changes without events.
-async fn captured(state: &State, kind: &str) -> Result<(), Problem> {
-    let client = state.log.pool().get().await?;
+async fn captured(state: &State, tenant: &TenantId, kind: &str) -> Result<(), Problem> {
+    let client = state.log.client(Some(tenant)).await?;
     let statement = client.prepare_cached("select tidings._captures($1, '{insert,update}')").await?;
     if client.query_one(&statement, &[&kind]).await?.get(0) {
         return Ok(());

@@ -67,7 +67,7 @@ async fn follow_up(state: Arc<State>, mut request: Request) -> Result<Response, 
     let body = serde_json::to_string(&About::Edit(edited.content)).unwrap_or_default();
     // Each follow-up is an answer of its own; only while it waits do edits share one.
     let answer = format!("ans_{:032x}", rand::random::<u128>());
-    let client = state.log.pool().get().await?;
+    let client = state.log.client(Some(&tenant)).await?;
     // A time as the application's functions write it.
     let sql = "select to_json(tidings._owe_latest($1, $2, $3, $4, $5, $6, $7))#>>'{}'";
     let statement = client.prepare_cached(sql).await?;

@@ -19,7 +19,7 @@ use crate::config::Inbound;
 use crate::decode;
 use crate::event::TenantId;
 use crate::http::State;
-use crate::http::credential::unix_now;
+use crate::http::credential::{self, unix_now};
 use crate::http::problem::Problem;
 use crate::http::route::{Request, Route, route};
 use crate::http::status::json;
@@ -43,7 +43,12 @@ async fn receive(state: Arc<State>, mut request: Request) -> Result<Response, Pr
     // As it was sent: configured names need no escaping, and what cannot be one is unknown like any other.
     let name = request.raw(0).to_owned();
     let source = state.settings.inbound.iter().find(|inbound| inbound.name == name);
+    let address = request.call.address(&state.in_force.load());
+    state.rates.patience(address, 0, &state.in_force.load().limits)?;
     let outcome = deliver(&state, source, &mut request).await;
+    if let Err(problem) = &outcome {
+        credential::wrong(&state, address, problem);
+    }
     let label = match &outcome {
         Ok(Answer { repeated: true, .. }) => "repeated",
         Ok(_) => "done",
@@ -96,7 +101,7 @@ async fn once(
     json: &str,
 ) -> Result<Answer, Problem> {
     let hash = Sha256::digest(body).to_vec();
-    let mut client = state.log.pool().get().await?;
+    let mut client = state.log.client(Some(tenant)).await?;
     // What another has committed must be seen behind its lock, whatever the database is set to.
     let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
     let note = "select known, same, answer from tidings._inbound_note($1, $2, $3)";

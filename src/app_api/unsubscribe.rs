@@ -25,12 +25,12 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn ask(state: Arc<State>, request: Request) -> Result<Response, Problem> {
-    unsubscribe::verify(&state.settings.verifier, request.raw(0)).ok_or_else(unknown)?;
+    unsubscribe::verify(&state.in_force.load().keys, request.raw(0)).ok_or_else(unknown)?;
     Ok(page(ASK))
 }
 
 async fn stop(state: Arc<State>, request: Request) -> Result<Response, Problem> {
-    let (tenant, sub) = unsubscribe::verify(&state.settings.verifier, request.raw(0)).ok_or_else(unknown)?;
+    let (tenant, sub) = unsubscribe::verify(&state.in_force.load().keys, request.raw(0)).ok_or_else(unknown)?;
     match application::call(&state, &tenant, "set_preferences", "$2, false", &[&sub]).await {
         // Somebody who is not there any more gets no e-mail either.
         Err(problem) if problem.status != StatusCode::NOT_FOUND => Err(problem),

@@ -81,7 +81,7 @@ async fn read(
         return Err(no_table());
     }
     let sub = (!principal.is_admin_of(tenant.as_str())).then_some(&principal.sub);
-    let client = state.log.pool().get().await?;
+    let client = state.log.client(Some(tenant)).await?;
     // The tables of the reference application show a bridge the rows of one tenant only.
     let read = "select tidings._watched($1, $2, $3, $4)::text from set_config('tidings.tenant', $1::text, true)";
     let statement = client.prepare_cached(read).await?;

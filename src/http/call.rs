@@ -1,14 +1,17 @@
 //! One request as the routes see it: headers, query, connection.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 
 use warp::Filter;
 use warp::http::{HeaderMap, StatusCode};
 
+use super::address;
 use super::problem::Problem;
 use super::serve::Conn;
 use crate::auth::Globs;
 use crate::cursor::Cursor;
+use crate::reload::InForce;
 
 /// Headers, query and connection of a request.
 #[derive(Clone, Debug)]
@@ -26,18 +29,35 @@ pub struct Call {
 pub fn call() -> impl Filter<Extract = (Call,), Error = std::convert::Infallible> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     let conn = warp::ext::optional::<Conn>();
-    warp::header::headers_cloned().and(query).and(conn).map(|headers, query: String, conn: Option<Conn>| {
+    warp::header::headers_cloned()
+        .and(query)
+        .and(conn)
+        .map(|headers, query: String, conn: Option<Conn>| Call::new(headers, &query, conn.unwrap_or_default()))
+}
+
+impl Call {
+    /// A request with these headers and this query, as it stands behind the `?`.
+    pub fn new(headers: HeaderMap, query: &str, conn: Conn) -> Self {
         let (mut parameters, mut repeated) = (BTreeMap::new(), None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if parameters.insert(name.clone(), value).is_some() {
                 repeated = Some(name);
             }
         }
-        Call { headers, query: parameters, repeated, conn: conn.unwrap_or_default() }
-    })
-}
+        Self { headers, query: parameters, repeated, conn }
+    }
 
-impl Call {
+    /// The address it is counted for.
+    pub fn address(&self, in_force: &InForce) -> IpAddr {
+        let peer = self.conn.peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.ip());
+        address::of_request(peer, &self.headers, &in_force.trusted_proxies)
+    }
+
+    /// Whether proxies say something about it that is not believed.
+    pub fn is_forwarded(&self) -> bool {
+        ["x-forwarded-for", "forwarded"].iter().any(|name| self.headers.contains_key(*name))
+    }
+
     /// A header's text; absent when it is not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -134,13 +154,46 @@ impl Call {
     }
 
     /// Whether the request comes from a page of this host or of an allowed origin. One without `Origin` does not come from a page.
+    /// Where TLS ends here, a page of this host is one that came over TLS too; where it does not, a proxy may have ended it.
     pub fn origin_allowed(&self, origins: &[String]) -> bool {
-        let Some(origin) = self.headers.get("origin") else { return true };
-        let Ok(origin) = origin.to_str() else { return false };
-        let own = self.header("host").is_some_and(|host| {
-            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
-        });
-        own || origins.iter().any(|allowed| allowed == origin)
+        let Ok(origin) = self.only("origin") else { return false };
+        let Some(origin) = origin else { return true };
+        self.is_own(origin) || origins.iter().any(|allowed| allowed == origin)
+    }
+
+    /// Whether a page elsewhere made a browser ask, without saying which: for an image, a script, a frame. A person who follows a link
+    /// does not count.
+    pub fn is_embedded_elsewhere(&self) -> bool {
+        let from = self.header("sec-fetch-site").unwrap_or("none");
+        !matches!(from, "none" | "same-origin") && self.header("sec-fetch-mode") != Some("navigate")
+    }
+
+    /// Whether pages of this origin are served from here: the host that was asked for, and where a proxy says how, by that scheme.
+    fn is_own(&self, origin: &str) -> bool {
+        let (Ok(Some(host)), Some((scheme, authority))) = (self.only("host"), origin.split_once("://")) else {
+            return false;
+        };
+        let port = match scheme {
+            "https" => ":443",
+            "http" => ":80",
+            _ => return false,
+        };
+        let by = match self.conn.secure {
+            true => Some("https"),
+            false => self.header("x-forwarded-proto").and_then(|by| by.split(',').next()),
+        };
+        let host = host.strip_suffix(port).unwrap_or(host);
+        !host.is_empty() && authority.eq_ignore_ascii_case(host) && by.is_none_or(|by| by.trim() == scheme)
+    }
+
+    /// A header that must not be there twice.
+    fn only(&self, name: &str) -> Result<Option<&str>, ()> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+            (Some(_), Some(_)) => Err(()),
+        }
     }
 }
 

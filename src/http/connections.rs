@@ -3,36 +3,36 @@
 //! Each stream and socket holds a [`Guard`]; dropping it gives its place back, however the connection ended.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Context;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::{Notify, futures::Notified};
 use warp::http::StatusCode;
 
+use super::call::Call;
+use super::credential::unix_now;
 use super::problem::Problem;
-use crate::auth::{Globs, Principal, Tenants};
+use crate::auth::{AuthError, Globs, Principal, Verifier};
 use crate::disconnect::Disconnect;
 use crate::event::TenantId;
 use crate::metrics::Metrics;
+use crate::reload::Held;
+use crate::revocation::Revocations;
 
-/// How many connections there may be.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
-    /// In this process.
-    pub total: usize,
-    /// Of one tenant.
-    pub per_tenant: usize,
-    /// Of one user.
-    pub per_user: usize,
-}
+/// Bytes of a connection's id.
+pub const ID_BYTES: usize = 16;
 
 /// All open streams and sockets.
-#[derive(Debug)]
 pub struct Connections {
-    limits: ConnectionLimits,
+    in_force: Held,
     metrics: Arc<Metrics>,
+    /// Asked whenever a connection is opened or gets further rights: what is revoked before that is found here, and what is
+    /// revoked after it by `end_revoked`.
+    revocations: Arc<Revocations>,
     places: Mutex<Places>,
     /// Rung when somebody looks at another chat session, or no longer.
     viewers_changed: Notify,
@@ -43,6 +43,7 @@ struct Places {
     open: HashMap<String, Row>,
     by_tenant: HashMap<TenantId, usize>,
     by_user: HashMap<User, usize>,
+    by_address: HashMap<IpAddr, usize>,
     draining: bool,
 }
 
@@ -50,20 +51,20 @@ struct Places {
 type User = (Option<Vec<String>>, String);
 
 fn user(principal: &Principal) -> User {
-    let tenants = match &principal.tenants {
-        Tenants::Listed(tenants) => Some(tenants.clone()),
-        Tenants::All => None,
-    };
-    (tenants, principal.sub.clone())
+    (principal.listed().map(<[_]>::to_vec), principal.sub.clone())
 }
 
 #[derive(Debug)]
 struct Row {
     control: Arc<Control>,
-    user: User,
+    principal: Principal,
     transport: &'static str,
     client: Option<String>,
+    address: IpAddr,
+    /// Those that it is subscribed to by name.
     tenants: Vec<TenantId>,
+    /// Whether it is subscribed to whatever its principal may enter.
+    every: bool,
     since: Instant,
     view: Option<View>,
 }
@@ -124,6 +125,11 @@ impl Control {
         (self.why.get().copied(), types.shown.clone().filter(|_| changed))
     }
 
+    /// Resolves when it is to end. For connections that poll nothing else.
+    pub async fn ended(&self) -> Disconnect {
+        poll_fn(|cx| self.poll(cx).0.map_or(Poll::Pending, Poll::Ready)).await
+    }
+
     /// Notes what the connection shows.
     pub fn show(&self, types: Globs) {
         lock(&self.types).shown = Some(types);
@@ -159,8 +165,20 @@ pub struct Shown {
 
 impl Connections {
     /// None yet.
-    pub fn new(limits: ConnectionLimits, metrics: Arc<Metrics>) -> Self {
-        Self { limits, metrics, places: Mutex::default(), viewers_changed: Notify::new() }
+    pub fn new(in_force: Held, metrics: Arc<Metrics>, revocations: Arc<Revocations>) -> Self {
+        Self { in_force, metrics, revocations, places: Mutex::default(), viewers_changed: Notify::new() }
+    }
+
+    /// What is revoked.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// Ends those that what is revoked now does not leave their rights.
+    pub fn end_revoked(&self) {
+        let places = lock(&self.places);
+        let revoked = places.open.values().filter(|row| !row.stands(&self.revocations));
+        revoked.for_each(|row| row.control.end(Disconnect::Revoked));
     }
 
     /// Takes a place, for a client that may have said what it is called.
@@ -168,12 +186,18 @@ impl Connections {
         self: &Arc<Self>,
         principal: &Principal,
         transport: &'static str,
-        client: Option<&str>,
+        call: &Call,
     ) -> Result<Guard, Problem> {
+        let client = call.client()?;
+        let address = call.address(&self.in_force.load());
         let mut places = lock(&self.places);
+        // Looked at under the lock, for the sake of `end_unvouched`.
+        let in_force = self.in_force.load();
         if places.draining {
             return Err(Problem::draining());
-        } else if places.open.len() >= self.limits.total {
+        } else if principal.key.is_some_and(|key| !in_force.verifier.holds(key)) {
+            return Err(AuthError::Revoked.into());
+        } else if places.open.len() >= in_force.limits.connections {
             return Err(Problem::later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "full",
@@ -181,21 +205,37 @@ impl Connections {
                 5,
             ));
         }
-        let mine = places.by_user.entry(user(principal)).or_default();
-        if *mine >= self.limits.per_user {
+        let (of_user, of_address) = (user(principal), address);
+        if places.by_user.get(&of_user).is_some_and(|count| *count >= in_force.limits.connections_per_user) {
             return Err(too_many("this user has too many connections; close some"));
+        } else if places.by_address.get(&address).is_some_and(|n| *n >= in_force.limits.connections_per_address) {
+            if call.is_forwarded() {
+                hint_at_proxies();
+            }
+            return Err(too_many("this address has too many connections; close some"));
         }
-        *mine += 1;
+        *places.by_user.entry(of_user).or_default() += 1;
+        *places.by_address.entry(of_address).or_default() += 1;
         let id = format!("{:016x}", rand::random::<u64>());
         let control = Arc::new(Control::default());
-        let (user, since) = (user(principal), Instant::now());
-        let (tenants, view) = (Vec::new(), None);
-        let row =
-            Row { control: control.clone(), user, transport, client: client.map(str::to_owned), tenants, since, view };
+        let row = Row {
+            control: control.clone(),
+            principal: principal.clone(),
+            transport,
+            client: client.map(str::to_owned),
+            address,
+            tenants: Vec::new(),
+            every: false,
+            since: Instant::now(),
+            view: None,
+        };
+        let stands = row.stands(&self.revocations);
         places.open.insert(id.clone(), row);
+        drop(places);
         self.metrics.connections(transport, 1);
         tracing::debug!(connection = id, transport, client, role = principal.role.as_str(), "connected");
-        Ok(Guard { connections: self.clone(), id, control, transport })
+        let guard = Guard { connections: self.clone(), id, control, transport, address };
+        if stands { Ok(guard) } else { Err(AuthError::Revoked.into()) }
     }
 
     /// Ends all, and lets no more in.
@@ -203,6 +243,14 @@ impl Connections {
         let mut places = lock(&self.places);
         places.draining = true;
         places.open.values().for_each(|row| row.control.end(Disconnect::Draining));
+    }
+
+    /// Ends all that a key let in which is no longer there; returns how many. Whoever comes behind it finds the keys that
+    /// are in force: they were changed before.
+    pub fn end_unvouched(&self, verifier: &Verifier) -> usize {
+        let places = lock(&self.places);
+        let gone = places.open.values().filter(|row| row.principal.key.is_some_and(|key| !verifier.holds(key)));
+        gone.map(|row| row.control.end(Disconnect::Revoked)).count()
     }
 
     /// Ends one, if `allowed` says so of the tenants it is subscribed to.
@@ -216,14 +264,14 @@ impl Connections {
     /// Changes what a stream of this user's shows; returns what it shows from now on.
     pub fn change(&self, id: &str, principal: &Principal, change: &Change) -> Result<Globs, Problem> {
         let places = lock(&self.places);
-        let own = |row: &&Row| row.user == user(principal) && row.transport == "sse";
+        let own = |row: &&Row| row.is_of(principal) && row.transport == "sse";
         places.open.get(id).filter(own).ok_or_else(Problem::not_found)?.control.change(change)
     }
 
     /// Notes what a connection shows, if it is there and, where an owner is named, a stream of theirs.
     pub fn view(&self, id: &str, owner: Option<&Principal>, view: Option<View>) -> bool {
         let mut places = lock(&self.places);
-        let own = |row: &&mut Row| owner.is_none_or(|owner| row.user == user(owner) && row.transport == "sse");
+        let own = |row: &&mut Row| owner.is_none_or(|owner| row.is_of(owner) && row.transport == "sse");
         let Some(row) = places.open.get_mut(id).filter(own) else { return false };
         if row.view != view {
             row.view = view;
@@ -247,7 +295,7 @@ impl Connections {
             connection: id.clone(),
             tenant: view.tenant.as_str().to_owned(),
             session: view.session.clone(),
-            sub: row.user.1.clone(),
+            sub: row.principal.sub.clone(),
         })
         .collect()
     }
@@ -275,7 +323,7 @@ impl Connections {
         let rows = places.open.iter().filter(|(_, row)| allowed(&row.tenants));
         rows.map(|(id, row)| Shown {
             connection: id.clone(),
-            sub: row.user.1.clone(),
+            sub: row.principal.sub.clone(),
             transport: row.transport,
             client: row.client.clone(),
             tenants: row.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
@@ -286,13 +334,14 @@ impl Connections {
 }
 
 /// A connection's place.
-#[derive(Debug)]
 pub struct Guard {
     connections: Arc<Connections>,
     /// Name in `hello` and in the list.
     pub id: String,
     /// By which it is ended.
     pub control: Arc<Control>,
+    /// Where it is from.
+    pub address: IpAddr,
     transport: &'static str,
 }
 
@@ -305,12 +354,47 @@ impl Guard {
             return Ok(());
         }
         let count = places.by_tenant.get(tenant).copied().unwrap_or_default();
-        if count >= self.connections.limits.per_tenant {
+        if count >= self.connections.in_force.load().limits.connections_per_tenant {
             return Err(too_many("this tenant has too many connections"));
         }
         row.tenants.push(tenant.clone());
+        let stands = row.stands(&self.connections.revocations);
         places.by_tenant.insert(tenant.clone(), count + 1);
-        Ok(())
+        if stands { Ok(()) } else { Err(AuthError::Revoked.into()) }
+    }
+
+    /// Notes that the connection shows whatever its owner may enter.
+    pub fn enter_all(&self) -> Result<(), Problem> {
+        let places = &mut *lock(&self.connections.places);
+        let Some(row) = places.open.get_mut(&self.id) else { return Ok(()) };
+        row.every = true;
+        if row.stands(&self.connections.revocations) { Ok(()) } else { Err(AuthError::Revoked.into()) }
+    }
+
+    /// Notes that the connection goes on with the rights of another token.
+    pub fn renew(&self, principal: &Principal) -> Result<(), Problem> {
+        let places = &mut *lock(&self.connections.places);
+        let Some(row) = places.open.get_mut(&self.id) else { return Ok(()) };
+        give_back(&mut places.by_user, &user(&row.principal));
+        *places.by_user.entry(user(principal)).or_default() += 1;
+        row.principal = principal.clone();
+        if principal.key.is_some_and(|key| !self.connections.in_force.load().verifier.holds(key)) {
+            return Err(AuthError::Revoked.into());
+        }
+        if row.stands(&self.connections.revocations) { Ok(()) } else { Err(AuthError::Revoked.into()) }
+    }
+}
+
+impl Row {
+    fn is_of(&self, principal: &Principal) -> bool {
+        self.principal.sub == principal.sub && self.principal.tenants == principal.tenants
+    }
+
+    /// Whether its owner still has the rights for what it is subscribed to.
+    fn stands(&self, revocations: &Revocations) -> bool {
+        let Ok(left) = revocations.left(self.principal.clone(), unix_now()) else { return false };
+        let whole = left.tenants == self.principal.tenants;
+        whole || !self.every && self.tenants.iter().all(|tenant| left.may_enter(tenant.as_str()))
     }
 }
 
@@ -318,7 +402,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut places = lock(&self.connections.places);
         let Some(row) = places.open.remove(&self.id) else { return };
-        give_back(&mut places.by_user, &row.user);
+        give_back(&mut places.by_user, &user(&row.principal));
+        give_back(&mut places.by_address, &row.address);
         row.tenants.iter().for_each(|tenant| give_back(&mut places.by_tenant, tenant));
         if row.view.is_some() {
             self.connections.viewers_changed.notify_one();
@@ -330,6 +415,16 @@ impl Drop for Guard {
             self.connections.metrics.disconnect(*why);
         }
     }
+}
+
+/// Once: an attacker could make many of these.
+fn hint_at_proxies() {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            "an address with too many connections sends forwarding headers; list your proxies in http.trusted_proxies"
+        );
+    });
 }
 
 fn give_back<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {

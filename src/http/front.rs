@@ -1,4 +1,5 @@
-//! In front of the routes: a request id on every answer, CORS for allowed origins, headers that every answer has.
+//! In front of the routes: what [`head`] refuses, a request id on every answer, CORS for allowed origins, headers that every
+//! answer has.
 //!
 //! Why not `warp::cors`: it sets no `Vary: Origin`, and refuses requests of this host's own pages once a list is given.
 
@@ -6,9 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use warp::reply::Response;
 
+use super::State;
+use super::head;
 use super::serve::Conn;
 
 /// A service around the routes.
@@ -16,13 +19,13 @@ use super::serve::Conn;
 pub struct Front<S> {
     routes: S,
     conn: Conn,
-    origins: Arc<[String]>,
+    state: Arc<State>,
 }
 
 impl<S> Front<S> {
     /// For one connection.
-    pub fn new(routes: S, conn: Conn, origins: Arc<[String]>) -> Self {
-        Self { routes, conn, origins }
+    pub fn new(routes: S, conn: Conn, state: Arc<State>) -> Self {
+        Self { routes, conn, state }
     }
 }
 
@@ -43,21 +46,29 @@ where
         request.extensions_mut().insert(self.conn.clone());
         let id = request_id(request.headers());
         let origin = self.allowed_origin(request.headers());
-        let listed = !self.origins.is_empty();
+        let refused = head::check(&mut request).err();
+        if let Some(problem) = &refused {
+            self.state.metrics.refused(problem.code);
+        }
+        // Nothing more is read from a client whose head was refused, either. HTTP/2 keeps its requests apart by itself.
+        let last = request.version() < Version::HTTP_2 && (refused.is_some() || head::is_last(&request));
         let preflight =
             request.method() == Method::OPTIONS && request.headers().contains_key("access-control-request-method");
-        let answer = (!preflight).then(|| self.routes.call(request));
+        let answer = (!preflight && refused.is_none()).then(|| self.routes.call(request));
         Box::pin(async move {
-            let mut response = match answer {
-                Some(answer) => answer.await?,
-                None => allow(origin.is_some()),
+            let mut response = match (answer, refused) {
+                (Some(answer), _) => answer.await?,
+                (None, Some(problem)) => problem.response(),
+                (None, None) => allow(origin.is_some()),
             };
             let headers = response.headers_mut();
+            if last {
+                headers.insert("connection", HeaderValue::from_static("close"));
+            }
             headers.insert("x-request-id", id);
             headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-            if listed {
-                headers.append("vary", HeaderValue::from_static("origin"));
-            }
+            // Also where no origin is allowed: what a cookie vouches for depends on it.
+            headers.append("vary", HeaderValue::from_static("origin"));
             if let Some(origin) = origin {
                 headers.insert("access-control-allow-origin", origin);
                 headers.insert("access-control-allow-credentials", HeaderValue::from_static("true"));
@@ -73,8 +84,10 @@ where
 
 impl<S> Front<S> {
     fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let origin = headers.get("origin")?;
-        self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+        let mut said = headers.get_all("origin").iter();
+        let origin = said.next().filter(|_| said.next().is_none())?;
+        let in_force = self.state.in_force.load();
+        in_force.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
     }
 }
 

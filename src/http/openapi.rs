@@ -13,6 +13,7 @@ mod inbound;
 mod notifications;
 mod operation;
 mod refusal;
+mod revocations;
 pub(super) mod schema;
 mod server;
 
@@ -92,6 +93,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         chat::schemas(),
         inbound::schemas(),
         server::schemas(),
+        revocations::schemas(),
     ];
     let shared = topics.into_iter().flatten().chain([("Problem", refusal::schema())]);
     shared.map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -105,6 +107,7 @@ fn operations() -> Vec<Operation> {
         chat::operations(),
         inbound::operations(),
         server::operations(),
+        revocations::operations(),
     ];
     topics.into_iter().flatten().collect()
 }

@@ -9,16 +9,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use warp::http::HeaderValue;
 use warp::reply::Response;
 
 use super::State;
 use super::call::Call;
+use super::credential::unix_now;
 use super::events;
 use super::problem::Problem;
-use crate::auth::Principal;
+use crate::auth::{AuthError, Principal};
 use crate::cursor::Base;
+use crate::disconnect::Disconnect;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::reading::{Found, Reading};
@@ -34,20 +36,36 @@ pub async fn page(
     let scope = events::scope(principal, tenant)?;
     let filter = events::filter(principal, &scope, call.types()?, call.query("subject"));
     let limit = call.number("limit", 100, 1..=1000)? as usize;
-    let wait = Duration::from_secs(call.number("wait", 0, 0..=60)?);
-    let (after, client) = (call.after()?, call.client()?);
+    // Not beyond the end of the credential.
+    let left_s = principal.expires_at.saturating_sub(unix_now());
+    let wait = Duration::from_secs(call.number("wait", 0, 0..=60)?.min(left_s));
+    let after = call.after()?;
+    call.client()?;
     let ring = state.router.ring_of(&scope);
     let mut reading = if call.from_now() {
-        Reading::now(&state.log).await?
+        Reading::now(&state.log, &scope).await?
     } else {
         Reading::begin(&state.log, &scope, after).await?
     };
     let mut found = reading.read(&state.log, &scope, &filter, limit).await?;
     if found.events.is_empty() && !found.more && !wait.is_zero() {
-        let _guard = state.connections.open(principal, "json", client)?;
-        // Beyond the deadline, or when the process drains, the answer is an empty page.
-        let arrived = timeout(wait, arrival(&ring, reading.seen(), &filter));
-        if let Some(Ok(())) = state.drain.run_until_cancelled(arrived).await {
+        let guard = state.connections.open(principal, "json", call)?;
+        guard.enter_all()?;
+        // Woken by: an order to end · what arrives · the deadline. All are cancel safe.
+        let arrived = tokio::select! {
+            why = guard.control.ended() => Err(why),
+            () = arrival(&ring, reading.seen(), &filter) => Ok(true),
+            () = sleep(wait) => Ok(false),
+        };
+        let left = state.connections.revocations().left(principal.clone(), unix_now())?;
+        events::scope(&left, tenant)?;
+        let whole = left == *principal;
+        if arrived == Err(Disconnect::Revoked) && whole {
+            // Nothing is revoked, so its key is gone.
+            return Err(AuthError::Revoked.into());
+        }
+        // Otherwise the answer is an empty page; so it is when another tenant of the token's was revoked meanwhile.
+        if arrived == Ok(true) && whole {
             found = reading.read(&state.log, &scope, &filter, limit).await?;
         }
     }

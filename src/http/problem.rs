@@ -8,6 +8,7 @@ use warp::reply::Response;
 
 use crate::auth::AuthError;
 use crate::reading::ReadError;
+use crate::refrain::Refrain;
 use crate::replay::LogError;
 
 /// A refusal. `code` is stable and part of the protocol; `detail` is for people.
@@ -20,13 +21,15 @@ pub struct Problem {
     detail: String,
     field: Option<Cow<'static, str>>,
     current: Option<Box<RawValue>>,
+    /// Further members, of problems that say more.
+    more: Option<Box<serde_json::Value>>,
     retry_after_s: Option<u32>,
 }
 
 impl Problem {
     /// A refusal that is not about one field.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, current: None, retry_after_s: None }
+        Self { status, code, detail: detail.into(), field: None, current: None, more: None, retry_after_s: None }
     }
 
     /// A value that cannot be used, 422.
@@ -48,7 +51,12 @@ impl Problem {
         Self { current, ..Self::new(StatusCode::CONFLICT, "conflict", detail) }
     }
 
-    /// Come back later, 429 or 503.
+    /// With further members.
+    pub fn with(self, more: serde_json::Value) -> Self {
+        Self { more: Some(Box::new(more)), ..self }
+    }
+
+    /// Come back later, 429 or 503: after so many seconds, or up to twice as many.
     pub fn later(status: StatusCode, code: &'static str, detail: &str, after_s: u32) -> Self {
         Self { retry_after_s: Some(after_s), ..Self::new(status, code, detail) }
     }
@@ -104,12 +112,17 @@ impl Problem {
         if let Some(current) = self.current.as_ref().and_then(|json| serde_json::from_str(json.get()).ok()) {
             body["current"] = current;
         }
+        if let (Some(serde_json::Value::Object(more)), Some(body)) = (self.more.as_deref(), body.as_object_mut()) {
+            body.extend(more.clone());
+        }
         let mut response = Response::new(body.to_string().into());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static("application/problem+json"));
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_s {
+            // Those who are told at the same moment come back over some time.
+            let seconds = seconds.saturating_add(rand::random_range(0..=seconds.max(1)));
             headers.insert("retry-after", seconds.into());
         }
         if self.status == StatusCode::UPGRADE_REQUIRED {
@@ -133,10 +146,19 @@ impl From<AuthError> for Problem {
     }
 }
 
-/// Logged here, once; the client learns only that the log is away.
+/// What requests say of a database that is away: thousands may ask it at once.
+static REFRAIN: Refrain = Refrain::new();
+
+/// Logged here; the client learns only that the log is away.
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
-        tracing::warn!(%error, "a request could not read or write the database");
+        if matches!(error, LogError::Busy) {
+            let detail = "this tenant asks for more than can be answered at once; try again";
+            return Self::later(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, 2);
+        }
+        if let Some(unsaid) = REFRAIN.say(error.in_short()) {
+            tracing::warn!(%error, unsaid, "a request could not read or write the database");
+        }
         Self::later(
             StatusCode::SERVICE_UNAVAILABLE,
             "database_unavailable",

@@ -61,7 +61,7 @@ pub async fn publish(
     bounded("subject", event.subject.as_deref(), 1024)?;
     bounded("audience", event.audience.as_deref(), 255)?;
     let data = event.data.as_ref().map_or("{}", |raw| raw.get());
-    let client = state.log.pool().get().await?;
+    let client = state.log.client(Some(tenant)).await?;
     let (tenant, subject, audience) = (tenant.as_str(), event.subject.as_deref(), event.audience.as_deref());
     let id: Option<String> = match call.header("idempotency-key") {
         None => {

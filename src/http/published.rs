@@ -1,7 +1,6 @@
 //! A file that is the same for everybody for as long as the process lives: made once, answered with an `ETag`.
 //!
-//! Why not compressed: TLS is the business of a proxy in front, and proxies compress. With the tag, whoever comes back gets
-//! none of it anyway.
+//! Why not compressed: a proxy in front does that where it matters. With the tag, whoever comes back gets none of it anyway.
 
 use bytes::Bytes;
 use serde_json::Value;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -17,14 +18,18 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
-use super::State;
 use super::call::{Call, call, segment};
 use super::credential;
 use super::problem::Problem;
 use super::publish;
+use super::rate::Kind;
+use super::{PROBES, State};
 use crate::auth::Principal;
 use crate::event::TenantId;
+use crate::telemetry::Answered;
 
+/// Code of a refused method.
+const NOT_ALLOWED: &str = "method_not_allowed";
 /// Where WebSockets are opened.
 pub const SOCKET: &str = "/v1/ws";
 
@@ -70,8 +75,22 @@ impl Request {
     pub async fn enter(&mut self, state: &State) -> Result<(Principal, TenantId), Problem> {
         let principal = self.principal(state).await?;
         let tenant = credential::enter(&principal, &self.segment(0)?)?;
-        state.rates.take(&tenant, &principal.sub).inspect_err(|problem| state.metrics.refused(problem.code))?;
+        state.rates.enter(&tenant, &principal.sub, &state.in_force.load().limits)?;
         Ok((principal, tenant))
+    }
+
+    /// Who is calling, who has not asked for this kind of thing too often.
+    pub fn caller<'a>(
+        &'a self,
+        state: &'a State,
+        kind: Kind,
+    ) -> impl Future<Output = Result<Principal, Problem>> + Send + 'a {
+        let found = self.principal(state);
+        async move {
+            let principal = found.await?;
+            state.rates.take(kind, &principal, &state.in_force.load().limits)?;
+            Ok(principal)
+        }
     }
 
     /// The text of the path's n-th variable segment, percent-decoded: 1 to 255 bytes without control characters.
@@ -132,19 +151,47 @@ fn address(path: &'static str, routes: Arc<[Route]>, state: Arc<State>) -> Boxed
         .and(call())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(body())
-        .then(move |segments, method: Method, call, upgrade, body| {
+        .then(move |segments, method: Method, call: Call, upgrade, body| {
             let (routes, state) = (routes.clone(), state.clone());
             async move {
+                let metrics = state.metrics.clone();
                 let Some(route) = routes.iter().find(|route| answers(route, &method)) else {
+                    metrics.refused(NOT_ALLOWED);
                     return not_allowed(&routes);
                 };
-                let (metrics, request) = (state.metrics.clone(), Request { method, call, upgrade, segments, body });
-                let response = (route.answer)(state, request).await.unwrap_or_else(|problem| problem.response());
-                metrics.request(path, route.method.as_str(), response.status().as_u16());
+                let (began, telemetry) = (SystemTime::now(), state.telemetry.clone());
+                let trace = call.header("traceparent").map(str::to_owned);
+                let probe = PROBES.contains(&path);
+                let request = Request { method, call, upgrade, segments, body };
+                let answered = match stranger(&state, path, &request.call) {
+                    Ok(()) => (route.answer)(state, request).await,
+                    Err(problem) => Err(problem),
+                };
+                let response = answered.unwrap_or_else(|problem| {
+                    // To a probe it is an answer, and no refusal.
+                    if !probe {
+                        metrics.refused(problem.code);
+                    }
+                    problem.response()
+                });
+                let (method, status) = (route.method.as_str(), response.status().as_u16());
+                metrics.request(path, method, status);
+                if !probe {
+                    telemetry.answered(&Answered { route: path, method, status, began, trace: trace.as_deref() });
+                }
                 response
             }
         })
         .boxed()
+}
+
+/// Counts a request that shows no credential. One that shows a wrong one is counted where that is looked at.
+fn stranger(state: &State, path: &str, call: &Call) -> Result<(), Problem> {
+    if PROBES.contains(&path) || credential::is_shown(call) || call.headers.contains_key("webhook-signature") {
+        return Ok(());
+    }
+    let in_force = state.in_force.load();
+    state.rates.stranger(call.address(&in_force), &in_force.limits)
 }
 
 /// Matches the whole path; extracts its variable segments as they were sent.
@@ -184,7 +231,7 @@ fn not_allowed(routes: &[Route]) -> Response {
     let allowed = known.iter().filter(|method| routes.iter().any(|route| answers(route, method)));
     let methods: Vec<&str> = allowed.map(Method::as_str).collect();
     let detail = format!("this address has {}", methods.join(", "));
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).response();
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, NOT_ALLOWED, detail).response();
     if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
         response.headers_mut().insert("allow", methods);
     }

@@ -7,7 +7,6 @@
 //! (`signing_in_with_a_link_sets_a_cookie_that_no_script_can_read`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use warp::http::{HeaderValue, Method, StatusCode};
 use warp::reply::Response;
@@ -18,7 +17,7 @@ use super::credential::{self, unix_now};
 use super::problem::Problem;
 use super::route::{Request, Route, route};
 use super::status::json;
-use crate::auth::{Principal, Tenants, TokenRequest};
+use crate::auth::{Principal, mint_like};
 
 /// What the pages ask when nobody, or somebody no longer wanted, is signed in.
 pub fn routes() -> Vec<Route> {
@@ -28,9 +27,14 @@ pub fn routes() -> Vec<Route> {
 /// Turns the ticket into the cookie and leads to the same page without it. A person who follows a spent link sees the page,
 /// which says so; a program gets the refusal.
 pub async fn by_ticket(state: &State, call: &Call, page: &str, ticket: &str) -> Result<Response, Problem> {
+    let address = call.address(&state.in_force.load());
+    state.rates.patience(address, state.rates.credential(ticket), &state.in_force.load().limits)?;
     let signed_in = match credential::redeem(state, ticket).await {
         Ok(principal) => cookie(state, call, principal),
-        Err(problem) => Err(problem),
+        Err(problem) => {
+            credential::wrong(state, address, &problem);
+            Err(problem)
+        }
     };
     let location = format!("{page}{}", call.query_without("ticket"));
     match signed_in {
@@ -58,14 +62,7 @@ fn cookie(state: &State, call: &Call, principal: Principal) -> Result<HeaderValu
         Problem::new(StatusCode::NOT_IMPLEMENTED, "no_secret", "pages need [auth] secret to sign their cookie with")
     };
     let age = principal.expires_at.saturating_sub(unix_now());
-    let tenants = match principal.tenants {
-        Tenants::Listed(list) => list,
-        Tenants::All => Vec::new(),
-    };
-    let events = (!principal.events.is_any()).then(|| principal.events.to_string());
-    let request =
-        TokenRequest { sub: principal.sub, tenants, role: principal.role, events, ttl: Duration::from_secs(age) };
-    let token = request.mint(&state.settings.verifier).map_err(refused)?;
+    let token = mint_like(&principal, age, &state.in_force.load().keys).map_err(refused)?;
     set_cookie(call, &token, age)
 }
 
@@ -75,7 +72,7 @@ fn set_cookie(call: &Call, token: &str, age_s: u64) -> Result<HeaderValue, Probl
             .iter()
             .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')))
     });
-    let secure = if local { "" } else { "; Secure" };
+    let secure = if local && !call.conn.secure { "" } else { "; Secure" };
     let cookie = format!("{}={token}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}", credential::COOKIE);
     cookie.parse().map_err(|_| Problem::not_found())
 }

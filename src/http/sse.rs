@@ -49,13 +49,15 @@ pub async fn stream(
         }
         None => (call.after()?, false),
     };
-    let guard = state.connections.open(principal, "sse", call.client()?)?;
+    let guard = state.connections.open(principal, "sse", call)?;
     guard.control.show(filter.types.clone());
-    if let Scope::Tenant(tenant) = &scope {
-        guard.enter(tenant)?;
+    match &scope {
+        Scope::Tenant(tenant) => guard.enter(tenant)?,
+        Scope::Every => guard.enter_all()?,
     }
     let request = Request { scope, filter, encoding: Encoding::Sse, after };
-    let (subscriber, opening) = Subscriber::open(&state.router, &state.log, request, state.settings.slow_after).await?;
+    let slow_after = state.in_force.load().limits.slow_after;
+    let (subscriber, opening) = Subscriber::open(&state.router, &state.log, request, slow_after).await?;
     let heartbeat = state.settings.heartbeat;
     let retry_ms = rand::random_range(state.settings.retry_min..=state.settings.retry_max).as_millis();
     let hello = format!(
@@ -67,13 +69,13 @@ pub async fn stream(
     );
     let mut pending = VecDeque::from([Bytes::from(hello)]);
     if unreadable {
-        state.metrics.resets.inc();
+        state.metrics.reset(Reset::Unknown);
         pending.push_back(reset(Reset::Unknown, &opening.cursor));
     }
-    let until = Instant::now() + Duration::from_secs(principal.expires_at.saturating_sub(unix_now()));
     let delivered = state.metrics.delivered("sse");
     let retry = (state.settings.retry_max, state.settings.drain);
-    let timer = Box::pin(tokio::time::sleep_until(until.min(Instant::now() + heartbeat)));
+    let expires_at = principal.expires_at;
+    let timer = Box::pin(tokio::time::sleep_until(next(expires_at, heartbeat)));
     let body = Body {
         subscriber,
         pending,
@@ -82,7 +84,7 @@ pub async fn stream(
         metrics: state.metrics.clone(),
         heartbeat,
         spread: retry,
-        until,
+        expires_at,
         timer,
         ended: false,
     };
@@ -103,8 +105,8 @@ struct Body {
     heartbeat: Duration,
     /// Reconnects are spread over this after `bye`: usually, and when draining.
     spread: (Duration, Duration),
-    /// End of the credential.
-    until: Instant,
+    /// End of the credential, in seconds since 1970. Timers stand still while a machine sleeps, so the clock is asked as well.
+    expires_at: u64,
     timer: Pin<Box<Sleep>>,
     ended: bool,
 }
@@ -121,17 +123,18 @@ impl Body {
     }
 
     fn rewind(&mut self) {
-        self.timer.as_mut().reset(self.until.min(Instant::now() + self.heartbeat));
+        self.timer.as_mut().reset(next(self.expires_at, self.heartbeat));
     }
 
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::Events(pieces, count) => {
+            Delivery::Events(pieces, count, oldest) => {
                 self.delivered.inc_by(count);
+                oldest.iter().for_each(|event| self.metrics.latency.delivered(event));
                 self.pending.extend(pieces);
             }
             Delivery::Reset(why, cursor) => {
-                self.metrics.resets.inc();
+                self.metrics.reset(why);
                 self.pending.push_back(reset(why, &cursor));
             }
             Delivery::End(why) => self.end(why),
@@ -147,6 +150,11 @@ impl Body {
         self.pending.push_back(beat.into());
         self.rewind();
     }
+}
+
+/// When a stream has to say something: that it is alive, or that it ends.
+fn next(expires_at: u64, heartbeat: Duration) -> Instant {
+    Instant::now() + heartbeat.min(Duration::from_secs(expires_at.saturating_sub(unix_now())))
 }
 
 fn reset(why: Reset, cursor: &Cursor) -> Bytes {
@@ -169,6 +177,10 @@ impl Stream for Body {
                 self.end(why);
                 continue;
             }
+            if unix_now() >= self.expires_at {
+                self.end(Disconnect::Expired);
+                continue;
+            }
             if let Some(types) = types {
                 // Taken up between two deliveries, so the change has a definite place in the stream.
                 self.subscriber.set_types(types);
@@ -176,11 +188,7 @@ impl Stream for Body {
             if let Poll::Ready(delivery) = self.subscriber.poll_delivery(cx, None) {
                 self.deliver(delivery);
             } else if self.timer.as_mut().poll(cx).is_ready() {
-                if Instant::now() >= self.until {
-                    self.end(Disconnect::Expired);
-                } else {
-                    self.beat();
-                }
+                self.beat();
             } else {
                 return Poll::Pending;
             }

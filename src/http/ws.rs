@@ -6,14 +6,15 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::{Buf, Bytes};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{sleep_until, timeout};
 use warp::http::{HeaderValue, Method, StatusCode};
 use warp::reply::Response;
@@ -23,9 +24,10 @@ use super::call::Call;
 use super::connections::Guard;
 use super::credential::{self, unix_now};
 use super::problem::Problem;
-use super::serve::Io;
+use super::rate::Kind;
+use super::serve::{Io, Socket};
 use super::ws_session::Session;
-use super::ws_wire::{Incoming, Wire};
+use super::ws_wire::{Incoming, Wire, close_frame};
 use crate::auth::Principal;
 use crate::disconnect::Disconnect;
 use crate::event::text_frame;
@@ -35,7 +37,7 @@ pub const PROTOCOL: &str = "tidings.v1.json";
 
 /// Answers the handshake and starts the socket's task.
 pub async fn upgrade(state: &Arc<State>, call: Call, on: Option<OnUpgrade>) -> Result<Response, Problem> {
-    if !call.origin_allowed(&state.settings.origins) {
+    if !call.origin_allowed(&state.in_force.load().origins) {
         return Err(Problem::forbidden("this origin is not in http.origins"));
     }
     let accept = handshake(&call)?;
@@ -45,7 +47,8 @@ pub async fn upgrade(state: &Arc<State>, call: Call, on: Option<OnUpgrade>) -> R
         return Err(bad_handshake("the subprotocol is tidings.v1.json"));
     }
     let principal = credential::authenticate(state, &call, &Method::GET).await?;
-    let guard = state.connections.open(&principal, "websocket", call.client()?)?;
+    state.rates.take(Kind::Open, &principal, &state.in_force.load().limits)?;
+    let guard = state.connections.open(&principal, "websocket", &call)?;
     let task = state.clone();
     let kill = state.kill.clone();
     state.tasks.spawn(async move {
@@ -101,20 +104,19 @@ fn offered_protocols(call: &Call) -> Vec<String> {
 }
 
 struct Connection {
-    socket: TcpStream,
+    /// Gives up by itself when its client takes nothing.
+    socket: Socket,
     session: Session,
     wire: Wire,
     /// Frames to be written.
     out: VecDeque<Bytes>,
-    /// A socket that takes no byte for so long is given up.
-    limit: Duration,
     /// What the client sent behind its request's head.
     early: Bytes,
 }
 
 /// Everything that can wake the task.
 enum Wake {
-    Readable,
+    Read(Vec<Incoming>),
     Session(Option<Disconnect>),
     Timer,
 }
@@ -129,10 +131,9 @@ impl Connection {
     /// The socket without hyper.
     fn take_back(state: Arc<State>, upgraded: Upgraded, principal: Principal, guard: Guard) -> Option<Box<Self>> {
         let parts = upgraded.downcast::<Io>().ok()?;
-        let (socket, early) = (parts.io.into_inner().into_inner(), parts.read_buf);
-        let limit = state.settings.write_timeout;
+        let (socket, early) = (parts.io.into_inner(), parts.read_buf);
         let session = Session::new(state, principal, guard);
-        Some(Box::new(Self { socket, session, wire: Wire::new(), out: VecDeque::new(), limit, early }))
+        Some(Box::new(Self { socket, session, wire: Wire::new(), out: VecDeque::new(), early }))
     }
 
     async fn run(mut self: Box<Self>) -> io::Result<()> {
@@ -149,19 +150,20 @@ impl Connection {
             if timer.deadline() != self.session.next_deadline() {
                 timer.as_mut().reset(self.session.next_deadline());
             }
-            let Self { socket, session, out, .. } = &mut *self;
+            let Self { socket, session, wire, out, .. } = &mut *self;
+            let mut answers = VecDeque::new();
             // Woken by: bytes to read · something to deliver, or an order to end · the next heartbeat or the end of the
             // credential. All are cancel safe.
             let wake = tokio::select! {
-                readable = socket.readable() => { readable?; Wake::Readable }
+                messages = poll_fn(|cx| read(socket, wire, &mut answers, cx)) => Wake::Read(messages?),
                 ended = poll_fn(|cx| session.poll(cx, out)) => Wake::Session(ended),
                 () = timer.as_mut() => Wake::Timer,
             };
             why = match wake {
                 Wake::Session(ended) => ended.map(Ending::Ours),
                 Wake::Timer => session.beat(unix_now(), out).map(Ending::Ours),
-                Wake::Readable => {
-                    let messages = self.read()?;
+                Wake::Read(messages) => {
+                    out.append(&mut answers);
                     self.understand(messages).await
                 }
             };
@@ -169,31 +171,21 @@ impl Connection {
         if let Some(Ending::Ours(why)) = why {
             self.session.end(why);
             self.out.push_back(text_frame(&[self.session.bye(why).as_bytes()]));
-            self.out.push_back(self.wire.close(why.code(), why.reason()));
+            self.out.push_back(close_frame(why.code(), why.reason()));
         }
         self.write().await?;
         self.linger().await;
         Ok(())
     }
 
-    /// Takes what the socket has. Its buffer lives on the stack, not in the task.
-    fn read(&mut self) -> io::Result<Vec<Incoming>> {
-        let mut buffer = [0; 4096];
-        let mut messages = Vec::new();
-        match self.socket.try_read(&mut buffer) {
-            Ok(0) => messages.push(Incoming::Closed),
-            Ok(read) => self.wire.take(&buffer[..read], &mut messages, &mut self.out),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        Ok(messages)
-    }
-
     async fn understand(&mut self, messages: Vec<Incoming>) -> Option<Ending> {
         let Self { session, out, .. } = self;
         for message in messages {
             let ended = match message {
-                Incoming::Closed => return Some(Ending::Theirs),
+                Incoming::Closed(bytes) => {
+                    out.extend((!bytes.is_empty()).then_some(bytes));
+                    return Some(Ending::Theirs);
+                }
                 Incoming::Unknown => session.strike(None, "unknown_frame", "send JSON in text frames", out),
                 // Boxed: subscribing may read the log, and an idle connection should not hold room for that.
                 Incoming::Text(text) => Box::pin(session.take(&text, out)).await,
@@ -207,20 +199,32 @@ impl Connection {
 
     /// Writes everything pending, as much as fits in one call at a time.
     async fn write(&mut self) -> io::Result<()> {
+        let written = self.write_all().await;
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            self.session.end(Disconnect::Slow);
+        }
+        written
+    }
+
+    async fn write_all(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
         while !self.out.is_empty() {
-            timeout(self.limit, self.socket.writable()).await??;
-            let written = {
-                let slices: Vec<IoSlice<'_>> = self.out.iter().take(64).map(|bytes| IoSlice::new(bytes)).collect();
-                self.socket.try_write_vectored(&slices)
-            };
-            match written {
-                Ok(count) => self.written(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+            let count = poll_fn(|cx| self.poll_write(cx)).await?;
+            self.written(count);
         }
         self.out.shrink_to(4);
-        Ok(())
+        // TLS may hold the end of it.
+        self.socket.flush().await
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let slices: Vec<IoSlice<'_>> = self.out.iter().take(64).map(|bytes| IoSlice::new(bytes)).collect();
+        match ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => Poll::Ready(written),
+        }
     }
 
     fn written(&mut self, mut count: usize) {
@@ -238,16 +242,32 @@ impl Connection {
     async fn linger(&mut self) {
         // Whatever this ends with, the socket is closed next.
         let _ = self.socket.shutdown().await;
-        let closing = async { while self.socket.readable().await.is_ok() && self.discard() {} };
+        let closing = poll_fn(|cx| {
+            let mut buffer = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut buffer);
+            while ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)).is_ok() && !buffer.filled().is_empty() {
+                buffer.clear();
+            }
+            Poll::Ready(())
+        });
         let _ = timeout(Duration::from_secs(2), closing).await;
     }
+}
 
-    /// Whether there may be more to come.
-    fn discard(&self) -> bool {
-        let mut buffer = [0; 4096];
-        match self.socket.try_read(&mut buffer) {
-            Ok(read) => read > 0,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        }
+/// Takes what the socket has. Its buffer lives on the stack, not in the task.
+fn read(
+    socket: &mut Socket,
+    wire: &mut Wire,
+    answers: &mut VecDeque<Bytes>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Vec<Incoming>>> {
+    let mut buffer = [0; 4096];
+    let mut buffer = ReadBuf::new(&mut buffer);
+    ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+    let mut messages = Vec::new();
+    match buffer.filled() {
+        [] => messages.push(Incoming::Closed(Bytes::new())),
+        bytes => wire.take(bytes, &mut messages, answers),
     }
+    Poll::Ready(Ok(messages))
 }

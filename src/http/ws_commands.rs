@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sync_wrapper::SyncFuture;
+use tokio_util::task::AbortOnDropHandle;
 use warp::http::StatusCode;
 
 use super::State;
@@ -41,7 +41,8 @@ pub struct Command {
 /// What one connection has asked for and not been answered.
 #[derive(Default)]
 pub struct Commands {
-    running: Option<SyncFuture<Pin<Box<dyn Future<Output = Bytes> + Send>>>>,
+    /// Apart from the connection: one that has stopped reading would otherwise hold a connection of the pool meanwhile.
+    running: Option<AbortOnDropHandle<Bytes>>,
     waiting: VecDeque<Command>,
 }
 
@@ -62,12 +63,14 @@ impl Commands {
         loop {
             if self.running.is_none() {
                 let Some(command) = self.waiting.pop_front() else { return true };
-                self.running = Some(SyncFuture::new(Box::pin(run(command))));
+                let tasks = command.state.tasks.clone();
+                self.running = Some(AbortOnDropHandle::new(tasks.spawn(run(command))));
             }
             match self.running.as_mut().map(|running| Pin::new(running).poll(cx)) {
                 Some(Poll::Ready(result)) => {
                     self.running = None;
-                    out.push_back(result);
+                    // None of one that panicked.
+                    out.extend(result);
                 }
                 _ => return false,
             }
@@ -87,7 +90,8 @@ async fn run(command: Command) -> Bytes {
     }
 }
 
-fn refusal(state: &State, id: &str, problem: &Problem) -> Bytes {
+/// The result of a command that is not carried out.
+pub fn refusal(state: &State, id: &str, problem: &Problem) -> Bytes {
     state.metrics.refused(problem.code);
     let result = json!({"type": "result", "id": id, "ok": false, "error": problem.error()});
     text_frame(&[result.to_string().as_bytes()])

@@ -20,7 +20,9 @@ use super::connections::Guard;
 use super::credential::{self, unix_now};
 use super::events;
 use super::problem::Problem;
-use super::ws_commands::{Command, Commands};
+use super::rate::Kind;
+use super::ws_commands::{Command, Commands, refusal};
+use super::ws_pace::{Pace, Step};
 use crate::auth::{Globs, Principal};
 use crate::disconnect::Disconnect;
 use crate::event::text_frame;
@@ -35,6 +37,8 @@ const PIECE_BYTES: usize = 128 << 10;
 const STEPS_MAX: usize = 4096;
 /// A connection may send so many messages that are not understood.
 const STRIKES_MAX: u32 = 5;
+/// And so many tokens in a row that are refused: reading one costs far more than most messages.
+const REFUSED_MAX: u32 = 20;
 
 /// What clients send.
 #[derive(Debug, Deserialize)]
@@ -84,6 +88,9 @@ pub struct Session {
     /// First to be asked for what is new, so that a busy one cannot silence the others.
     turn: usize,
     strikes: u32,
+    /// Tokens that were refused since the last good one.
+    refused: u32,
+    pace: Pace,
     /// What was sent, while there are several subscriptions.
     sent: Option<Sent>,
     /// Commands that are not answered yet. Boxed: most connections send none.
@@ -99,8 +106,21 @@ impl Session {
         let delivered = state.metrics.delivered("websocket");
         let beat_at = Instant::now() + state.settings.heartbeat;
         let expires_at = expiry(&principal);
-        let (subscriptions, turn, strikes, sent, commands) = (Vec::new(), 0, 0, None, None);
-        Self { state, principal, guard, subscriptions, turn, strikes, sent, commands, beat_at, expires_at, delivered }
+        Self {
+            state,
+            principal,
+            guard,
+            subscriptions: Vec::new(),
+            turn: 0,
+            strikes: 0,
+            refused: 0,
+            pace: Pace::new(Instant::now()),
+            sent: None,
+            commands: None,
+            beat_at,
+            expires_at,
+            delivered,
+        }
     }
 
     /// The first frame.
@@ -130,6 +150,17 @@ impl Session {
 
     /// Takes one message.
     pub async fn take(&mut self, text: &str, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+        let per_second = self.state.in_force.load().limits.messages_per_connection;
+        match self.pace.step(per_second, Instant::now()) {
+            Step::On => {}
+            Step::TooFast => {
+                self.state.metrics.refused("too_many_requests");
+                let message = "this connection sends too many messages; it is closed if it goes on";
+                out.push_back(error(id_of(text).as_deref(), "too_many_requests", message));
+                return None;
+            }
+            Step::Enough => return Some(Disconnect::TooMany),
+        }
         if text.len() > self.state.settings.request_bytes_max {
             return self.strike(None, "too_long", "this message is longer than http.request_bytes_max", out);
         }
@@ -141,12 +172,16 @@ impl Session {
             Ok(message) => message,
             Err(error) => {
                 let (code, message) = explain(text, &error);
-                let id = serde_json::from_str::<Value>(text)
-                    .ok()
-                    .and_then(|value| Some(value.get("id")?.as_str()?.to_owned()));
-                return self.strike(id.as_deref(), code, &message, out);
+                return self.strike(id_of(text).as_deref(), code, &message, out);
             }
         };
+        if matches!(message, Message::Subscribe { .. } | Message::Command { .. }) {
+            // What was revoked since, and did not end the connection, is a tenant that it does not show.
+            match self.state.connections.revocations().left(self.principal.clone(), unix_now()) {
+                Ok(left) => self.principal = left,
+                Err(_) => return Some(Disconnect::Revoked),
+            }
+        }
         match message {
             Message::Ping {} => out.push_back(frame(&json!({"type": "pong"}))),
             Message::Auth { token } => return self.refresh(&token, out),
@@ -164,7 +199,11 @@ impl Session {
                 let (state, principal, connection) =
                     (self.state.clone(), self.principal.clone(), self.guard.id.clone());
                 let command = Command { state, principal, connection, id, name, args };
-                out.extend(self.commands.get_or_insert_default().push(command));
+                let limits = &self.state.in_force.load().limits;
+                match self.state.rates.take(Kind::Request, &self.principal, limits) {
+                    Ok(()) => out.extend(self.commands.get_or_insert_default().push(command)),
+                    Err(problem) => out.push_back(refusal(&self.state, &command.id, &problem)),
+                }
             }
             Message::Subscribe { id, tenant, types, subject, after } => {
                 if let Err(problem) =
@@ -189,7 +228,7 @@ impl Session {
     ) -> Result<(), Problem> {
         if !(1..=64).contains(&id.len()) || self.subscriptions.iter().any(|other| other.id == id) {
             return Err(Problem::field("id", "id must be 1 to 64 bytes and not in use on this connection"));
-        } else if self.subscriptions.len() >= self.state.settings.subscriptions_max {
+        } else if self.subscriptions.len() >= self.state.in_force.load().limits.subscriptions_per_connection {
             return Err(Problem::later(
                 warp::http::StatusCode::TOO_MANY_REQUESTS,
                 "too_many_subscriptions",
@@ -197,6 +236,7 @@ impl Session {
                 1,
             ));
         }
+        self.state.rates.take(Kind::Open, &self.principal, &self.state.in_force.load().limits)?;
         let types = match types {
             None => Ok(Globs::any()),
             Some(TypeList::Text(list)) => Globs::parse(&list),
@@ -208,13 +248,14 @@ impl Session {
         if !tenant.is_none_or(is_name) {
             return Err(Problem::field("tenant", "tenant must be 1 to 255 bytes without control characters"));
         }
-        if let Scope::Tenant(tenant) = &scope {
-            self.guard.enter(tenant)?;
+        match &scope {
+            Scope::Tenant(tenant) => self.guard.enter(tenant)?,
+            Scope::Every => self.guard.enter_all()?,
         }
         let filter = events::filter(&self.principal, &scope, types, subject);
         let request = Request { scope, filter, encoding: Encoding::Ws, after };
-        let (subscriber, opening) =
-            Subscriber::open(&self.state.router, &self.state.log, request, self.state.settings.slow_after).await?;
+        let slow_after = self.state.in_force.load().limits.slow_after;
+        let (subscriber, opening) = Subscriber::open(&self.state.router, &self.state.log, request, slow_after).await?;
         if let ([only], None) = (self.subscriptions.as_slice(), &self.sent) {
             let mut sent = Sent::default();
             only.subscriber.sent().into_iter().for_each(|number| _ = sent.first(number));
@@ -231,18 +272,27 @@ impl Session {
 
     /// A fresh token of the same user; subscriptions go on with its rights.
     fn refresh(&mut self, token: &str, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
-        let principal = match credential::verify(&self.state, token) {
+        let (limits, shown) = (&self.state.in_force.load().limits, self.state.rates.credential(token));
+        let verified = match self.state.rates.patience(self.guard.address, shown, limits) {
+            Ok(()) => credential::verify(&self.state, token),
+            Err(problem) => Err(problem),
+        };
+        let principal = match verified {
             Ok(principal) if principal.sub == self.principal.sub => principal,
             Ok(_) => {
-                out.push_back(error(None, "forbidden", "this token is another user's; open a connection for it"));
-                return None;
+                let problem = Problem::forbidden("this token is another user's; open a connection for it");
+                return self.refuse(&problem, out);
             }
             Err(problem) => {
-                self.state.metrics.refused(problem.code);
-                out.push_back(error(None, problem.code, problem.message()));
-                return None;
+                credential::wrong(&self.state, self.guard.address, &problem);
+                return self.refuse(&problem, out);
             }
         };
+        // A name is one user's only within a tenant.
+        let shared = |tenants: &[String]| tenants.iter().any(|tenant| self.principal.may_enter(tenant));
+        if !principal.listed().is_none_or(shared) {
+            return Some(Disconnect::Forbidden);
+        }
         for Subscription { subscriber, .. } in &mut self.subscriptions {
             let tenant = match subscriber.scope() {
                 Scope::Tenant(tenant) => Some(tenant.as_str().to_owned()),
@@ -253,10 +303,22 @@ impl Session {
                 Err(_) => return Some(Disconnect::Forbidden),
             }
         }
+        if self.guard.renew(&principal).is_err() {
+            return Some(Disconnect::Revoked);
+        }
         self.expires_at = expiry(&principal);
         self.principal = principal;
+        self.refused = 0;
         out.push_back(frame(&json!({"type": "result", "ok": true, "data": {"expires_at": self.principal.expires_at}})));
         None
+    }
+
+    /// Answers a token that changes nothing; too often, and the connection ends.
+    fn refuse(&mut self, problem: &Problem, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
+        self.state.metrics.refused(problem.code);
+        self.refused += 1;
+        out.push_back(error(None, problem.code, problem.message()));
+        (self.refused >= REFUSED_MAX).then_some(Disconnect::Unauthorised)
     }
 
     /// Answers what was not understood; too often, and the connection ends.
@@ -276,6 +338,10 @@ impl Session {
     pub fn poll(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<Option<Disconnect>> {
         if let (Some(why), _) = self.guard.control.poll(cx) {
             return Poll::Ready(Some(why));
+        }
+        // Timers stand still while a machine sleeps: what waits then is not for who has no rights left.
+        if unix_now() >= self.principal.expires_at {
+            return Poll::Ready(Some(Disconnect::Expired));
         }
         let (before, mut bytes) = (out.len(), 0);
         if let Some(commands) = &mut self.commands {
@@ -317,15 +383,16 @@ impl Session {
 
     fn deliver(&mut self, index: usize, delivery: Delivery, out: &mut VecDeque<Bytes>) -> Option<Disconnect> {
         match delivery {
-            Delivery::Events(_, 0) => None,
-            Delivery::Events(pieces, count) => {
+            Delivery::Events(_, 0, _) => None,
+            Delivery::Events(pieces, count, oldest) => {
                 self.beat_at = Instant::now() + self.state.settings.heartbeat;
                 self.delivered.inc_by(count);
+                oldest.iter().for_each(|event| self.state.metrics.latency.delivered(event));
                 out.extend(pieces);
                 None
             }
             Delivery::Reset(why, cursor) => {
-                self.state.metrics.resets.inc();
+                self.state.metrics.reset(why);
                 let id = &self.subscriptions[index].id;
                 out.push_back(frame(
                     &json!({"type": "reset", "id": id, "reason": why.reason(), "cursor": cursor.to_string()}),
@@ -369,6 +436,12 @@ fn error(id: Option<&str>, code: &str, message: &str) -> Bytes {
         body["id"] = id.into();
     }
     frame(&body)
+}
+
+/// By which the client knows what is answered, where there is one.
+fn id_of(text: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    Some(value.get("id")?.as_str()?.to_owned())
 }
 
 /// What is wrong with a message, without quoting it.

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
-use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode};
+use tungstenite::protocol::frame::{CloseFrame, Frame, coding::CloseCode};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
 /// What a client sent.
@@ -17,8 +18,8 @@ pub enum Incoming {
     Text(String),
     /// A message that is not of this protocol: binary.
     Unknown,
-    /// The socket is to be closed; what is to be written for it is in the output.
-    Closed,
+    /// The socket is to be closed, with these bytes behind all that is written before.
+    Closed(Bytes),
 }
 
 /// The state of one socket's parser.
@@ -34,6 +35,12 @@ struct Buffers<'a> {
     output: Vec<u8>,
 }
 
+impl Default for Wire {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Wire {
     /// A fresh socket.
     pub fn new() -> Self {
@@ -45,7 +52,7 @@ impl Wire {
         Self { context: WebSocketContext::new(Role::Server, Some(config)) }
     }
 
-    /// Takes bytes from the socket; appends the messages in them, and the bytes to answer with.
+    /// Takes bytes from the socket; appends the messages in them, and the pongs to answer with.
     pub fn take(&mut self, input: &[u8], messages: &mut Vec<Incoming>, answers: &mut VecDeque<Bytes>) {
         let mut buffers = Buffers { input, output: Vec::new() };
         loop {
@@ -56,10 +63,12 @@ impl Wire {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     if let Some(code) = close_code(&error) {
-                        self.close_with(&mut buffers, code, "");
+                        // Writes to memory do not fail; a socket that is closed already has nothing to add.
+                        let _ = self.context.close(&mut buffers, Some(CloseFrame { code, reason: "".into() }));
+                        let _ = self.context.flush(&mut buffers);
                     }
-                    messages.push(Incoming::Closed);
-                    break;
+                    messages.push(Incoming::Closed(buffers.output.into()));
+                    return;
                 }
             }
         }
@@ -67,19 +76,14 @@ impl Wire {
             answers.push_back(buffers.output.into());
         }
     }
+}
 
-    /// The frame that closes the socket.
-    pub fn close(&mut self, code: u16, reason: &'static str) -> Bytes {
-        let mut buffers = Buffers { input: &[], output: Vec::new() };
-        self.close_with(&mut buffers, code.into(), reason);
-        buffers.output.into()
-    }
-
-    fn close_with(&mut self, buffers: &mut Buffers<'_>, code: CloseCode, reason: &'static str) {
-        // Writes to memory do not fail; a socket that is closed already has nothing to add.
-        let _ = self.context.close(buffers, Some(CloseFrame { code, reason: reason.into() }));
-        let _ = self.context.flush(buffers);
-    }
+/// The frame that closes a socket.
+pub fn close_frame(code: u16, reason: &'static str) -> Bytes {
+    let mut bytes = Vec::new();
+    // Writes to memory do not fail.
+    let _ = Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() })).format(&mut bytes);
+    bytes.into()
 }
 
 fn close_code(error: &Error) -> Option<CloseCode> {

@@ -17,6 +17,29 @@ use crate::http::call::is_name;
 use crate::http::credential;
 use crate::http::problem::Problem;
 
+/// All commands by their names: what is not listed here cannot be called.
+pub const COMMANDS: [(&str, Command); 6] = [
+    ("chat.send", Command::Send),
+    ("chat.end", Command::Move(Move::End)),
+    ("chat.archive", Command::Move(Move::Archive)),
+    ("chat.assign", Command::Move(Move::Assign)),
+    ("chat.typing", Command::Typing),
+    ("chat.view", Command::View),
+];
+
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Writes a message.
+    Send,
+    /// Ends, archives or assigns a session.
+    Move(Move),
+    /// Tells that the caller is typing.
+    Typing,
+    /// Tells what the connection shows.
+    View,
+}
+
 /// Runs a command of this caller's, who is connected as `connection`; returns the `data` of its result.
 ///
 /// # Errors
@@ -30,19 +53,20 @@ pub async fn command(
 ) -> Result<Box<RawValue>, Problem> {
     let (state, principal) = (&*state, &principal);
     let mut args = Args::read(args)?;
-    match name.as_str() {
-        "chat.end" | "chat.archive" => {
-            let (tenant, session) = args.place(principal)?;
-            args.end("tenant, session")?;
-            let what = if name == "chat.end" { Move::End } else { Move::Archive };
-            move_session(state, principal, &tenant, &session, what, None).await
-        }
-        "chat.assign" => {
+    let known = COMMANDS.iter().find(|(known, _)| *known == name);
+    let (_, command) = known.ok_or_else(|| unknown(&name))?;
+    match command {
+        Command::Move(Move::Assign) => {
             let ((tenant, session), assignee) = (args.place(principal)?, args.text("assignee")?);
             args.end("tenant, session, assignee")?;
             move_session(state, principal, &tenant, &session, Move::Assign, assignee.as_deref()).await
         }
-        "chat.send" => {
+        Command::Move(what) => {
+            let (tenant, session) = args.place(principal)?;
+            args.end("tenant, session")?;
+            move_session(state, principal, &tenant, &session, *what, None).await
+        }
+        Command::Send => {
             let ((tenant, session), id, content) = (args.place(principal)?, args.text("id")?, args.text("content")?);
             args.end("tenant, session, id, content")?;
             let content = content.ok_or_else(|| Problem::field("content", "content is missing"))?;
@@ -50,20 +74,19 @@ pub async fn command(
             let sent = send(state, principal, &tenant, &session, &new).await?;
             raw(&json!({"message": sent.message, "created": sent.created}))
         }
-        "chat.typing" => {
+        Command::Typing => {
             let (tenant, session) = args.place(principal)?;
             args.end("tenant, session")?;
             typing(state, principal, &tenant, &session).await?;
             raw(&json!({}))
         }
-        "chat.view" => {
+        Command::View => {
             let tenant = args.tenant(principal)?;
             let session = args.session()?;
             args.end("tenant, session")?;
             look(state, principal, &tenant, &connection, session.as_deref()).await?;
             raw(&json!({}))
         }
-        _ => Err(unknown(&name)),
     }
 }
 

@@ -14,7 +14,8 @@ mod view;
 use serde_json::Value;
 use warp::http::StatusCode;
 
-pub use commands::command;
+pub use commands::{COMMANDS, Command, command};
+pub use sessions::Move;
 pub use typing::Gate;
 
 use crate::auth::Principal;

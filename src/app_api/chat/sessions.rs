@@ -41,9 +41,12 @@ pub(super) fn routes() -> Vec<Route> {
 
 /// What an admin does with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Move {
+pub enum Move {
+    /// Nobody writes any more.
     End,
+    /// It leaves the list.
     Archive,
+    /// Somebody takes it up.
     Assign,
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn typing(
     let user = found.user_id.unwrap_or_default();
     let role = if sub.is_some() || user == principal.sub { "user" } else { "assistant" };
     let data = json!({"session_id": session, "sub": principal.sub, "role": role}).to_string();
-    let client = state.log.pool().get().await?;
+    let client = state.log.client(Some(tenant)).await?;
     let tell = "select tidings._emit_live($1, 'chat.typing', $2::text::jsonb, $3, $4)";
     let statement = client.prepare_cached(tell).await?;
     client.execute(&statement, &[&tenant.as_str(), &data, &session, &user]).await?;
@@ -112,7 +112,9 @@ mod tests {
             role: Role::Admin,
             events: Globs::any(),
             expires_at: 0,
+            issued_at: None,
             jti: None,
+            key: None,
         };
         (principal.enter("acme").unwrap(), "s".to_owned(), sub.to_owned())
     }

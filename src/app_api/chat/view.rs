@@ -31,7 +31,7 @@ pub(super) fn routes() -> Vec<Route> {
 async fn presence(state: Arc<State>, mut request: Request) -> Result<Response, Problem> {
     let (principal, tenant) = request.enter(&state).await?;
     admins_only(&principal, &tenant)?;
-    let client = state.log.pool().get().await?;
+    let client = state.log.client(Some(&tenant)).await?;
     let statement = client.prepare_cached("select tidings._presence($1)::text").await?;
     let sessions: String = client.query_one(&statement, &[&tenant.as_str()]).await?.get(0);
     let sessions = RawValue::from_string(sessions).map_err(|_| Problem::not_found())?;

@@ -185,6 +185,7 @@ fn event() -> Value {
         ("tenant", said(text(), "Whose event it is.")),
         ("audience?", said(text(), "The one user it is for; absent: the whole tenant.")),
         ("changed?", said(text(), "Updates only: columns whose value changed, comma separated.")),
+        ("traceparent?", said(text(), "W3C Trace Context of the transaction that made it, where that set one.")),
         ("data?", json!({"description": "The row after the change (for a delete: before), or what was emitted."})),
         ("truncated?", json!({"const": true, "description": "In place of data for a row of more than 8 MiB."})),
     ]);

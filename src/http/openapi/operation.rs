@@ -32,7 +32,7 @@ pub fn operation(method: Method, path: &'static str, tag: &str, id: &str, summar
     let parameters: Vec<Value> = names.map(variable).collect();
     let within_tenant = path.contains("{tenant}");
     let new = Operation { method, path, members, parameters, answers: BTreeMap::new() };
-    let new = new.refuses(&[401, 422, 431, 503]);
+    let new = new.refuses(&[400, 401, 414, 415, 422, 429, 431, 503]);
     if within_tenant { new.refuses(&[403, 404]) } else { new }
 }
 

@@ -14,11 +14,11 @@ struct Refusal {
     codes: &'static [&'static str],
 }
 
-const REFUSALS: [Refusal; 18] = [
+const REFUSALS: [Refusal; 19] = [
     Refusal {
         status: 400,
         says: "What was sent cannot be read at all.",
-        codes: &["bad_json", "bad_handshake", "body_incomplete"],
+        codes: &["bad_json", "bad_handshake", "bad_request", "body_incomplete"],
     },
     Refusal {
         status: 401,
@@ -29,6 +29,8 @@ const REFUSALS: [Refusal; 18] = [
             "token_too_long",
             "token_expired",
             "token_not_yet_valid",
+            "token_too_lasting",
+            "token_revoked",
             "token_wrong_algorithm",
             "token_wrong_signature",
             "token_wrong_issuer",
@@ -67,7 +69,12 @@ const REFUSALS: [Refusal; 18] = [
         codes: &["cursor_unknown", "history_changed"],
     },
     Refusal { status: 413, says: "The body is larger than http.request_bytes_max.", codes: &["too_large"] },
-    Refusal { status: 415, says: "The body must be application/json.", codes: &["unsupported_media_type"] },
+    Refusal { status: 414, says: "The address is longer than 20 KiB.", codes: &["address_too_long"] },
+    Refusal {
+        status: 415,
+        says: "The body must be application/json, as it is: without Content-Encoding.",
+        codes: &["unsupported_media_type", "unsupported_encoding"],
+    },
     Refusal {
         status: 422,
         says: "A value cannot be used; `field` names it.",
@@ -77,13 +84,20 @@ const REFUSALS: [Refusal; 18] = [
     Refusal {
         status: 429,
         says: "Wait for as long as Retry-After says.",
-        codes: &["too_many_connections", "too_many_subscriptions", "too_many_requests", "too_many_commands"],
+        codes: &[
+            "too_many_connections",
+            "too_many_subscriptions",
+            "too_many_requests",
+            "too_many_commands",
+            "too_many_revocations",
+            "too_many_failures",
+        ],
     },
     Refusal {
         status: 431,
-        says: "The request's head is larger than 32 KiB. Answered by what reads it, before \
-            there is a request: without a body or an id.",
-        codes: &[],
+        says: "The request's head has more than 64 fields or 32 KiB. With more than 96 fields or \
+            48 KiB it is answered by what reads it, before there is a request: without a body or an id.",
+        codes: &["header_too_large"],
     },
     Refusal {
         status: 501,
@@ -94,6 +108,7 @@ const REFUSALS: [Refusal; 18] = [
             "not_granted",
             "no_responder",
             "no_secret",
+            "no_tunnel",
             "no_uploads",
             "not_readable",
             "not_watched_here",
@@ -102,7 +117,16 @@ const REFUSALS: [Refusal; 18] = [
     Refusal {
         status: 503,
         says: "Not now. Wait for as long as Retry-After says.",
-        codes: &["draining", "not_ready", "full", "database_unavailable", "keys_unavailable", "uploads_unavailable"],
+        codes: &[
+            "draining",
+            "not_ready",
+            "stuck",
+            "full",
+            "busy",
+            "database_unavailable",
+            "keys_unavailable",
+            "uploads_unavailable",
+        ],
     },
     Refusal { status: 507, says: "There is no room for the file.", codes: &["uploads_full"] },
 ];
@@ -124,7 +148,8 @@ fn name(status: u16) -> String {
 }
 
 fn response(refusal: &Refusal) -> Value {
-    if refusal.codes.is_empty() {
+    // It may come from what reads heads, and then it has neither headers nor a body.
+    if refusal.status == 431 {
         return json!({"description": refusal.says});
     }
     let mut headers = json!({"x-request-id": {"$ref": "#/components/headers/RequestId"}});

@@ -26,11 +26,10 @@ pub fn operations() -> Vec<Operation> {
             .refuses(&[403]),
         described("/v1/openapi.json", "openapi", "This document"),
         described("/v1/asyncapi.json", "asyncapi", "Streams and sockets, as an AsyncAPI 3 document"),
-        operation(Method::GET, "/livez", TAG, "live", "Whether the process is alive").public().answers(
-            200,
-            "It is.",
-            object([("live", json!({"const": true}))]),
-        ),
+        operation(Method::GET, "/livez", TAG, "live", "Whether the process is alive")
+            .public()
+            .answers(200, "It is.", object([("live", json!({"const": true}))]))
+            .refuses(&[503]),
         operation(Method::GET, "/readyz", TAG, "ready", "Whether it listens, has caught up, and is not ending")
             .public()
             .answers(200, "It is ready.", object([("ready", json!({"const": true}))]))
