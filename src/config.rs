@@ -1,4 +1,4 @@
-//! The settings of a process, read once at start and never changed afterwards.
+//! The settings of a process, read at start and again at SIGHUP, which takes up some of them ([`reload`](crate::reload)).
 //!
 //! `config.toml` at the repository root is the manual and, compiled in, the lowest of four layers: defaults,
 //! file, environment, flags (`layers`). The merged values become the structs below (`value`) and are
@@ -16,6 +16,7 @@ mod check;
 mod email;
 mod error;
 mod inbound;
+mod issuer;
 mod layers;
 mod list;
 mod responder;
@@ -27,15 +28,22 @@ mod tests;
 mod value;
 mod webhook;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use channel::Channel;
 pub(crate) use check::is_loopback;
 pub use error::ConfigError;
 pub use inbound::Inbound;
+pub use issuer::Issuer;
 pub use layers::Source;
 pub use responder::Kind;
-pub use secret::Secret;
+pub use secret::{Secret, holds_secret};
 pub use signing_key::SigningKey;
 pub(crate) use spelling::nearest;
 pub use webhook::Webhook;
@@ -58,6 +66,8 @@ macro_rules! sections {
             pub inbound: Vec<Inbound>,
             /// Endpoints that events are posted to: one `[[webhook]]` each.
             pub webhook: Vec<Webhook>,
+            /// Issuers with keys of their own: one `[[issuer]]` each.
+            pub issuer: Vec<Issuer>,
         }
 
         $($(#[$doc])*
@@ -76,6 +86,7 @@ macro_rules! sections {
                     channel: settings.read(channel::LIST.name)?,
                     inbound: settings.read(inbound::LIST.name)?,
                     webhook: settings.read(webhook::LIST.name)?,
+                    issuer: settings.read(issuer::LIST.name)?,
                 })
             }
         }
@@ -87,6 +98,8 @@ sections! {
     database: Database {
         /// Connection string; empty when not set.
         url: Secret,
+        /// File that holds it, read for each connection; empty when not set.
+        url_file: String,
         /// Connections for the log, without the listener's.
         pool_size: usize,
         /// After this the server cancels a statement of ours.
@@ -131,6 +144,14 @@ sections! {
     http: Http {
         /// Address to bind; port 0 takes a free one.
         listen: SocketAddr,
+        /// Address for `/metrics`, which is then not at the other; none: it is there.
+        metrics_listen: Option<SocketAddr>,
+        /// PEM file of the certificate and its chain; empty: clear text.
+        tls_certificate: String,
+        /// PEM file of its key; set where `tls_certificate` is.
+        tls_key: String,
+        /// Interval between looks at the two.
+        tls_refresh: Duration,
         /// Allowed browser origins, `scheme://host[:port]` exactly as a browser sends them.
         origins: Vec<String>,
         /// Longest silence on a stream: whole seconds, 1 to 25.
@@ -145,6 +166,8 @@ sections! {
         retry_min: Duration,
         /// Upper end of the jitter in SSE `retry`; not below `retry_min`.
         retry_max: Duration,
+        /// Networks whose forwarding headers are believed.
+        trusted_proxies: Vec<String>,
     }
 
     /// The pages that are served.
@@ -187,6 +210,8 @@ sections! {
         audience: String,
         /// Tolerated clock difference; may be zero.
         leeway: Duration,
+        /// The longest that a token may still be good for.
+        lifetime_max: Duration,
         /// Dotted path of the tenant claim.
         tenant_claim: String,
         /// Dotted path of the role claim.
@@ -205,8 +230,20 @@ sections! {
         connections_per_tenant: usize,
         /// Of one user.
         connections_per_user: usize,
-        /// Requests a second of one user, about the application's tables.
+        /// Of one address, and sockets about as many.
+        connections_per_address: usize,
+        /// Requests a second of one user, and commands of their sockets.
         requests_per_user: usize,
+        /// Streams, sockets, subscriptions and pages of events that one user opens a second.
+        opens_per_user: usize,
+        /// Events a second that one user publishes.
+        publishes_per_user: usize,
+        /// Wrong credentials a second from one address.
+        failures_per_address: usize,
+        /// Requests a second without a credential from one address.
+        requests_per_address: usize,
+        /// Messages a second of one WebSocket.
+        messages_per_connection: usize,
         /// Subscriptions of one WebSocket.
         subscriptions_per_connection: usize,
         /// How long a client may stay behind the ring.
@@ -287,10 +324,18 @@ sections! {
         filter: String,
         /// JSON lines instead of text.
         json: bool,
+        /// Base URL of a collector of OTLP over HTTP; empty when not set.
+        otlp: String,
+        /// Name of this service there.
+        otlp_service: String,
+        /// Requests without a trace for one that is told.
+        otlp_one_in: usize,
     }
 
     /// The end of the process.
     shutdown: Shutdown {
+        /// Time for load balancers to notice, before clients are told; may be zero.
+        grace: Duration,
         /// Time for clients to leave; may be zero.
         drain: Duration,
     }
@@ -321,6 +366,25 @@ impl Default for Config {
     }
 }
 
+/// Where a process was told to find its settings, so that they can be read again.
+#[derive(Debug)]
+pub struct Given {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// The settings of the command line.
+    pub flags: Vec<(String, String)>,
+}
+
+impl Given {
+    /// All layers as they are now. The environment stays as it was; files that it names may have changed.
+    ///
+    /// # Errors
+    /// See [`Loaded::load`].
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        Loaded::load(self.file.as_deref(), environment(), &self.flags)
+    }
+}
+
 /// A valid configuration together with the source of each value.
 pub struct Loaded {
     /// What the parts of the program are built from.
@@ -344,16 +408,40 @@ impl Loaded {
         flags: &[(String, String)],
     ) -> Result<Self, ConfigError> {
         let env: BTreeMap<String, String> = env.collect();
-        let mut settings = Settings::defaults()?;
-        let named = env.get("TIDINGS_CONFIG").filter(|path| !path.is_empty());
-        if let Some(path) = file.or(named.map(Path::new)) {
-            settings.add_file(path)?;
-        }
-        settings.add_env(&env)?;
-        settings.add_flags(flags)?;
-        let config = Config::read(&settings)?;
-        check::refuse_impossible(&config, &settings)?;
-        Ok(Self { config, settings })
+        Self::layered(|settings| {
+            let named = env.get("TIDINGS_CONFIG").filter(|path| !path.is_empty());
+            if let Some(path) = file.or(named.map(Path::new)) {
+                settings.add_file(path)?;
+            }
+            settings.add_env(&env)?;
+            settings.add_flags(flags)
+        })
+    }
+
+    /// The defaults and the text of one file, which is called `path` where it is wrong.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn parse(path: &str, text: &str) -> Result<Self, ConfigError> {
+        Self::layered(|settings| settings.add_text(path, text))
+    }
+
+    fn layered(add: impl FnOnce(&mut Settings) -> Result<(), ConfigError>) -> Result<Self, ConfigError> {
+        let checked = || {
+            let mut settings = Settings::defaults()?;
+            add(&mut settings)?;
+            settings.open_url_file()?;
+            let config = Config::read(&settings)?;
+            check::refuse_impossible(&config, &settings)?;
+            Ok(Self { config, settings })
+        };
+        checked().map_err(ConfigError::on_one_line)
+    }
+
+    /// Names of the settings whose value is another one there, wherever it came from.
+    pub fn different(&self, other: &Self) -> impl Iterator<Item = &str> {
+        self.settings.different(&other.settings)
     }
 
     /// Every setting, fit to be printed: secrets are masked. First the lists of sections, which TOML wants above all

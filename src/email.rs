@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::auth::unsubscribe;
 use crate::config::Config;
 use crate::delivery::{Attempt, Delivery, Outcome};
+use crate::reload::Held;
 use crate::replay::{Log, LogError};
 use letter::{Letters, Recipient};
 
@@ -46,7 +47,7 @@ pub struct Email {
     letters: Letters,
     from: Mailbox,
     public_url: String,
-    secret: String,
+    in_force: Held,
     server: AsyncSmtpTransport<Tokio1Executor>,
 }
 
@@ -63,7 +64,7 @@ impl Email {
     ///
     /// # Errors
     /// See [`EmailError`].
-    pub fn new(config: &Config, log: Log) -> Result<Self, EmailError> {
+    pub fn new(config: &Config, log: Log, in_force: Held) -> Result<Self, EmailError> {
         let email = &config.email;
         let connections = u32::try_from(config.delivery.in_flight).unwrap_or(u32::MAX);
         let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(email.smtp.expose())
@@ -76,7 +77,7 @@ impl Email {
             letters: Letters::new(email).map_err(|(key, why)| EmailError::Template(key, why))?,
             from: email.from.parse().map_err(EmailError::From)?,
             public_url: email.public_url.trim_end_matches('/').to_owned(),
-            secret: config.auth.secret.expose().to_owned(),
+            in_force,
             server,
         })
     }
@@ -107,7 +108,8 @@ impl Email {
         let Some(address) = person.email.filter(|address| !address.is_empty()) else {
             return Ok(Outcome::Done);
         };
-        let token = unsubscribe::sign(&self.secret, &delivery.tenant, &person.sub);
+        let secret = self.in_force.load().keys.secret.clone().unwrap_or_default();
+        let token = unsubscribe::sign(&secret, &delivery.tenant, &person.sub);
         let recipient = Recipient {
             sub: person.sub,
             name: person.name.unwrap_or_default(),

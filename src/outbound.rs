@@ -79,7 +79,11 @@ impl Outbound {
         if !config.email.smtp.is_empty() {
             let types = Globs::from_items(config.email.types.iter().map(String::as_str)).unwrap_or_default();
             let consumer = outbound.consumer(email::CONSUMER.to_owned(), types, None);
-            outbound.sends(&consumer, config.email.timeout, Email::new(config, state.log.clone())?);
+            outbound.sends(
+                &consumer,
+                config.email.timeout,
+                Email::new(config, state.log.clone(), state.in_force.clone())?,
+            );
             let stop = outbound.stop.clone();
             outbound.readers.push(Box::pin(async move {
                 if stop.run_until_cancelled(email::application(&consumer.log, APPLICATION)).await.is_some() {

@@ -26,8 +26,19 @@ pub(super) const ALL: [Algorithm; 12] = [
     Algorithm::EdDSA,
 ];
 
+/// One issuer of several.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// What `iss` must be.
+    pub name: String,
+    /// Path or URL of its JWKS.
+    pub jwks: String,
+    /// What `aud` must be or hold; unset: as for the others.
+    pub audience: Option<String>,
+}
+
 /// The settings of section `[auth]` that decide about tokens.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct VerifierConfig {
     /// The HMAC secret; its bytes are used as they are.
     pub secret: Option<String>,
@@ -43,8 +54,12 @@ pub struct VerifierConfig {
     pub issuer: Option<String>,
     /// What `aud` must be or hold; unset accepts any, also a token that names an audience.
     pub audience: Option<String>,
+    /// Further issuers, each with keys of its own.
+    pub issuers: Vec<IssuerConfig>,
     /// Difference of clocks allowed at `exp` and `nbf`.
     pub leeway: Duration,
+    /// The longest that a token may still be good for; what is revoked is kept for so long.
+    pub lifetime_max: Duration,
     /// Claim with the user's id; like the others below a name or a dotted path.
     pub sub_claim: String,
     /// Claim with the tenant or the list of tenants.
@@ -56,7 +71,7 @@ pub struct VerifierConfig {
 }
 
 impl Default for VerifierConfig {
-    /// No key at all, the claim names of the contract, 30 s leeway, keys fresh for 5 min.
+    /// No key at all, the claim names of the contract, 30 s leeway, 400 days to live, keys fresh for 5 min.
     fn default() -> Self {
         let ClaimNames { sub, tenant, role, events } = ClaimNames::default();
         Self {
@@ -67,7 +82,9 @@ impl Default for VerifierConfig {
             algorithms: Vec::new(),
             issuer: None,
             audience: None,
+            issuers: Vec::new(),
             leeway: Duration::from_secs(30),
+            lifetime_max: Duration::from_secs(400 * 24 * 3600),
             sub_claim: sub,
             tenant_claim: tenant,
             role_claim: role,
@@ -83,6 +100,7 @@ impl fmt::Debug for VerifierConfig {
             .field("secret", &self.secret.is_some())
             .field("previous_secret", &self.previous_secret.is_some())
             .field("jwks", &self.jwks.is_some())
+            .field("issuers", &self.issuers.len())
             .finish_non_exhaustive()
     }
 }

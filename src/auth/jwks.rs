@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AuthError,
+    key_mark::KeyMark,
     key_set::{KeySet, VerifyingKey},
     key_source::KeySource,
 };
@@ -36,9 +37,14 @@ pub(super) struct Jwks {
     gap: Duration,
     accepted: Vec<Algorithm>,
     /// `None` until the first load; written by `load` only.
-    keys: ArcSwapOption<KeySet>,
+    keys: ArcSwapOption<Loaded>,
     /// Told by `find` when a key id is unknown; heard by `keep_fresh`.
     wanted: Notify,
+}
+
+struct Loaded {
+    keys: KeySet,
+    at: Instant,
 }
 
 impl Jwks {
@@ -52,10 +58,29 @@ impl Jwks {
     pub(super) fn find(&self, kid: Option<&str>) -> Result<Arc<VerifyingKey>, AuthError> {
         let keys = self.keys.load();
         let keys = keys.as_ref().ok_or(AuthError::KeysUnavailable)?;
-        keys.find(kid).ok_or_else(|| {
+        keys.keys.find(kid).ok_or_else(|| {
             self.wanted.notify_one();
             AuthError::UnknownKey
         })
+    }
+
+    /// Time since its keys were last read; none before the first.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.keys.load().as_ref().map(|loaded| loaded.at.elapsed())
+    }
+
+    /// Whether this key is in force.
+    pub(super) fn holds(&self, mark: KeyMark) -> bool {
+        self.keys.load().as_ref().is_some_and(|loaded| loaded.keys.holds(mark))
+    }
+
+    /// Begins with the keys of another, if it reads them from the same place for the same algorithms. Whether it did.
+    pub(super) fn inherit(&self, old: &Self) -> bool {
+        let same = self.source.is(&old.source) && self.accepted == old.accepted;
+        if same {
+            self.keys.store(old.keys.load_full());
+        }
+        same
     }
 
     /// Reads the document and puts its keys in force; the old ones stay where that fails.
@@ -63,7 +88,7 @@ impl Jwks {
         let fault = match self.source.read().await {
             Ok(document) => match KeySet::parse(&document, &self.accepted) {
                 Ok(keys) => {
-                    self.keys.store(Some(Arc::new(keys)));
+                    self.keys.store(Some(Arc::new(Loaded { keys, at: Instant::now() })));
                     return Ok(());
                 }
                 Err(refused) => refused.into(),

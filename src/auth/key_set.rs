@@ -15,6 +15,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::key_mark::KeyMark;
+
 /// Smallest RSA modulus in bytes that the verifier takes (2048 bits), and the largest (8192 bits).
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 
@@ -43,6 +45,7 @@ pub(super) struct VerifyingKey {
     pub(super) key: DecodingKey,
     /// Never empty.
     pub(super) algorithms: Vec<Algorithm>,
+    pub(super) mark: KeyMark,
 }
 
 /// The usable keys of one JWKS document.
@@ -101,6 +104,11 @@ impl KeySet {
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self { keys }) }
     }
 
+    /// Whether this key is one of them.
+    pub(super) fn holds(&self, mark: KeyMark) -> bool {
+        self.keys.values().any(|key| key.mark == mark)
+    }
+
     /// The key of that id. A token without one is for the only key of the set, if there is only one.
     pub(super) fn find(&self, kid: Option<&str>) -> Option<Arc<VerifyingKey>> {
         match kid {
@@ -123,7 +131,13 @@ impl Jwk {
         if algorithms.is_empty() {
             return None;
         }
-        Some(VerifyingKey { key: self.decoding_key()?, algorithms })
+        Some(VerifyingKey { key: self.decoding_key()?, algorithms, mark: self.mark() })
+    }
+
+    fn mark(&self) -> KeyMark {
+        let Self { kty, crv, n, e, x, y, .. } = self;
+        let rest = [crv, n, e, x, y].map(Option::as_deref);
+        KeyMark::of_public(&[[Some(kty.as_str())].as_slice(), &rest].concat())
     }
 
     /// `alg` where the key names one that fits its type; otherwise what its type is used for. PSS only by name: a key

@@ -113,6 +113,15 @@ impl KeySource {
         Ok(Self::Url { url, client })
     }
 
+    /// Whether both read the same document.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(path), Self::File(other)) => path == other,
+            (Self::Url { url, .. }, Self::Url { url: other, .. }) => url == other,
+            _ => false,
+        }
+    }
+
     /// Reads the document.
     ///
     /// Cancel safe: nothing is kept of a document that was not read to its end.

@@ -31,6 +31,7 @@ impl MintError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoSecret => "set auth.secret (TIDINGS__AUTH__SECRET); tokens of a JWKS come from its provider",
+            Self::Refused(AuthError::TooLasting) => "ask for less than auth.lifetime_max",
             Self::Refused(_) => {
                 "give a subject, at least one tenant (only admins go without), and globs such as documents.*"
             }
@@ -49,6 +50,27 @@ pub fn mint(secret: &str, claims: Value) -> Result<String, MintError> {
     }
     let key = EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(MintError::Sign)
+}
+
+/// A token of our own with the rights of another, for so many seconds. It is of the same age and has the same id, so that it is
+/// revoked with the other.
+///
+/// # Errors
+/// When there is no secret, or our own verifier would refuse the claims.
+pub fn mint_like(principal: &Principal, ttl_s: u64, config: &VerifierConfig) -> Result<String, MintError> {
+    let tenants = principal.listed().map(<[_]>::to_vec).unwrap_or_default();
+    let events = (!principal.events.is_any()).then(|| principal.events.to_string());
+    let (sub, role, ttl) = (principal.sub.clone(), principal.role, Duration::from_secs(ttl_s));
+    let mut claims = TokenRequest { sub, tenants, role, events, ttl }.claims(config)?;
+    if let Some(claims) = claims.as_object_mut() {
+        for (name, value) in
+            [("iat", principal.issued_at.map(Value::from)), ("jti", principal.jti.clone().map(Value::from))]
+        {
+            claims.remove(name);
+            claims.extend(value.map(|value| (name.to_owned(), value)));
+        }
+    }
+    mint(config.secret.as_deref().unwrap_or_default(), claims)
 }
 
 /// The rights that a new token is to give.
@@ -72,6 +94,9 @@ impl TokenRequest {
     /// # Errors
     /// When our own verifier would refuse them.
     pub fn claims(&self, config: &VerifierConfig) -> Result<Value, MintError> {
+        if self.ttl > config.lifetime_max {
+            return Err(MintError::Refused(AuthError::TooLasting));
+        }
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let names = config.claim_names();
         let mut claims = Map::from_iter([
@@ -152,11 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_place_of_another_has_its_rights_age_and_id() {
+        let verifier = Verifier::new(&config()).unwrap();
+        for (tenants, role, issued_at, jti) in [
+            (&["acme", "globex"][..], Role::Member, Some(1_700_000_000), Some("t-1".to_owned())),
+            (&[], Role::Admin, None, None),
+        ] {
+            let first = request(tenants, role).mint(&config()).unwrap();
+            let owner = Principal { issued_at, jti, ..verifier.verify(&first).unwrap() };
+            let again = verifier.verify(&mint_like(&owner, 60, &config()).unwrap()).unwrap();
+            assert_eq!(Principal { expires_at: owner.expires_at, ..again }, owner);
+        }
+    }
+
+    #[test]
     fn what_the_verifier_would_refuse_is_not_minted() {
         let no_tenant = request(&[], Role::Service);
         let no_subject = TokenRequest { sub: String::new(), ..request(&["acme"], Role::Member) };
         let bad_globs = TokenRequest { events: Some(",".into()), ..request(&["acme"], Role::Member) };
-        for refused in [no_tenant, no_subject, bad_globs] {
+        let too_lasting =
+            TokenRequest { ttl: Duration::from_secs(401 * 24 * 3600), ..request(&["acme"], Role::Member) };
+        for refused in [no_tenant, no_subject, bad_globs, too_lasting] {
             assert!(matches!(refused.mint(&config()), Err(MintError::Refused(_))), "{refused:?}");
         }
         let no_secret = VerifierConfig { secret: None, ..config() };

@@ -8,6 +8,7 @@
 //! Invariants, each with its test:
 //! - the key decides the algorithm, never the token (`a_public_key_never_serves_as_an_hmac_secret`,
 //!   `an_unsigned_token_is_refused`, `a_key_verifies_only_the_algorithm_it_is_for`);
+//! - an issuer's keys verify that issuer's tokens and no other's (`a_key_of_one_issuer_never_verifies_a_token_of_another`);
 //! - only an admin token without any tenant claim reaches all tenants
 //!   (`only_an_admin_without_a_tenant_claim_reaches_all_tenants`);
 //! - no error repeats a token or the value of a claim (`no_error_repeats_the_token`).
@@ -21,10 +22,12 @@ mod claims;
 mod config;
 mod globs;
 mod jwks;
+mod key_mark;
 mod key_set;
 mod key_source;
 mod mint;
 mod principal;
+mod strict;
 pub mod unsubscribe;
 mod verifier;
 
@@ -33,10 +36,11 @@ mod test_keys;
 #[cfg(test)]
 mod tests;
 
-pub use config::{AuthConfigError, VerifierConfig};
+pub use config::{AuthConfigError, IssuerConfig, VerifierConfig};
 pub use globs::{GlobError, Globs};
 pub use jwks::{KeySetError, KeySourceError, KeysError, KeysFault};
-pub use mint::{MintError, TokenRequest, mint};
+pub use key_mark::KeyMark;
+pub use mint::{MintError, TokenRequest, mint, mint_like};
 pub use principal::{Principal, Role, Tenants};
 pub use verifier::Verifier;
 
@@ -58,6 +62,12 @@ pub enum AuthError {
     /// `nbf` has not come yet.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// `exp` is further away than `auth.lifetime_max`.
+    #[error("the token would be good for too long")]
+    TooLasting,
+    /// It was revoked, or its user's tokens, or the key that vouched for it was taken out of use.
+    #[error("the token was revoked, or its key was taken out of use")]
+    Revoked,
     /// No key is configured for its algorithm, or its key is for another one.
     #[error("the token is signed with an algorithm that its key is not for")]
     WrongAlgorithm,
@@ -93,6 +103,8 @@ impl AuthError {
             Self::TooLong => "token_too_long",
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
+            Self::TooLasting => "token_too_lasting",
+            Self::Revoked => "token_revoked",
             Self::WrongAlgorithm => "token_wrong_algorithm",
             Self::WrongSignature => "token_wrong_signature",
             Self::WrongIssuer => "token_wrong_issuer",
@@ -111,6 +123,8 @@ impl AuthError {
             Self::Malformed | Self::TooLong => "send the compact form of a signed JWT of at most 16 KiB",
             Self::Expired => "fetch a new token",
             Self::NotYetValid => "compare the clocks of the issuer and of this server",
+            Self::TooLasting => "issue tokens for less than [auth] lifetime_max",
+            Self::Revoked => "sign in again",
             Self::WrongAlgorithm => "compare the algorithm of the issuer with [auth] secret, jwks and algorithms",
             Self::WrongSignature => "compare the key of the issuer with [auth] secret or jwks",
             Self::WrongIssuer => "compare iss with [auth] issuer",

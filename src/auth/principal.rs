@@ -7,10 +7,13 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    AuthError, Globs,
+    AuthError, Globs, KeyMark,
     claims::{self, ClaimNames},
 };
 use crate::event::TenantId;
+
+/// In a ticket: the key behind it. Not read from tokens.
+const KEY_CLAIM: &str = "tidings_key";
 
 /// What a caller may do in their tenants, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +81,23 @@ pub struct Principal {
     pub events: Globs,
     /// When the rights end, in seconds since 1970: `exp` itself, without the leeway the verifier grants.
     pub expires_at: u64,
+    /// When the token was issued, in seconds since 1970, where it says so.
+    pub issued_at: Option<u64>,
     /// The id of the token, where it has one.
     pub jti: Option<String>,
+    /// The key that vouched for it; none where no token did.
+    pub key: Option<KeyMark>,
 }
 
 impl Principal {
+    /// The tenants they may enter; none: all.
+    pub fn listed(&self) -> Option<&[String]> {
+        match &self.tenants {
+            Tenants::Listed(list) => Some(list),
+            Tenants::All => None,
+        }
+    }
+
     /// Whether they may see anything of this tenant.
     pub fn may_enter(&self, tenant: &str) -> bool {
         match &self.tenants {
@@ -130,8 +145,14 @@ impl Principal {
         if !self.events.is_any() {
             claims.insert("events".to_owned(), self.events.iter().collect());
         }
+        if let Some(issued_at) = self.issued_at {
+            claims.insert("iat".to_owned(), json!(issued_at));
+        }
         if let Some(jti) = &self.jti {
             claims.insert("jti".to_owned(), json!(jti));
+        }
+        if let Some(key) = self.key {
+            claims.insert(KEY_CLAIM.to_owned(), key.to_claim());
         }
         Value::Object(claims)
     }
@@ -139,7 +160,8 @@ impl Principal {
     /// Reads what [`Principal::to_claims`] wrote. Checks shapes only: the caller answers for where the JSON comes from
     /// and whether `expires_at` has passed.
     pub fn from_claims(claims: &Value) -> Option<Self> {
-        Self::read(claims, &ClaimNames::default()).ok()
+        let key = claims.get(KEY_CLAIM).and_then(KeyMark::from_claim);
+        Some(Self { key, ..Self::read(claims, &ClaimNames::default()).ok()? })
     }
 
     /// Reads the rights out of claims whose signature and dates were checked.
@@ -158,7 +180,10 @@ impl Principal {
             role,
             events: read_events(claims::find(claims, &names.events))?,
             expires_at: claims::unix_s(exp).ok_or(AuthError::InvalidClaim("exp"))?,
+            // Unreadable, it is as if it was issued before anything: what is revoked by time is.
+            issued_at: claims.get("iat").and_then(claims::unix_s),
             jti,
+            key: None,
         })
     }
 }
@@ -260,7 +285,7 @@ mod tests {
         for claims in [
             json!({"role": "admin"}),
             json!({"role": "admin", "tenant": ["acme", "globex"], "events": "chat.*,a", "jti": "t-1"}),
-            json!({"role": "service", "tenant": 7, "jti": 9}),
+            json!({"role": "service", "tenant": 7, "jti": 9, "iat": 1_900_000_000.5}),
             json!({"tenant": "acme", "events": ["*"]}),
         ] {
             let principal = read(claims).unwrap();

@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::{
-    AuthConfigError, AuthError, KeySourceError, Verifier, VerifierConfig,
+    AuthConfigError, AuthError, IssuerConfig, KeySourceError, Verifier, VerifierConfig,
     test_keys::{ED25519, P256, P384, RSA, jwk},
 };
 
@@ -297,4 +297,233 @@ fn settings_that_cannot_work_are_refused() {
     ] {
         assert_eq!(error(config), Some(format!("{expected:?}")));
     }
+}
+
+/// A folder of the test's own, for the key files of several issuers.
+struct KeyFiles(std::path::PathBuf);
+
+impl KeyFiles {
+    fn new() -> Self {
+        static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tidings-issuers-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn put(&self, name: &str, keys: &Value) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, json!({"keys": keys}).to_string()).unwrap();
+        path.display().to_string()
+    }
+}
+
+impl Drop for KeyFiles {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_one_issuer_never_verifies_a_token_of_another() {
+    let files = KeyFiles::new();
+    let issuer = |name: &str, keys: Value, audience: Option<&str>| IssuerConfig {
+        name: name.to_owned(),
+        jwks: files.put(name, &keys),
+        audience: audience.map(str::to_owned),
+    };
+    // The same id for different keys, and the same key for two ids.
+    let issuers = vec![
+        issuer("a", json!([jwk(&P256, "k"), jwk(&RSA, "r")]), None),
+        issuer("b", json!([jwk(&ED25519, "k")]), Some("shop")),
+    ];
+    let jwks = Some(files.put("own", &json!([jwk(&P384, "k")])));
+    let config = VerifierConfig { jwks, issuer: Some("c".into()), issuers, ..config() };
+    let verifier = Verifier::new(&config).unwrap();
+    verifier.load_keys().await.unwrap();
+    let from = |iss: Value, aud: Value| {
+        let mut claims = with("iss", iss);
+        claims["aud"] = aud;
+        claims
+    };
+    let any = || json!(null);
+    for (token, expected) in [
+        (P256.sign("k", &from(json!("a"), any())), None),
+        (ED25519.sign("k", &from(json!("b"), json!("shop"))), None),
+        (P384.sign("k", &from(json!("c"), any())), None),
+        (signed(&from(json!("c"), any())), None),
+        (ED25519.sign("k", &from(json!("b"), json!("tidings"))), Some(AuthError::WrongAudience)),
+        (ED25519.sign("k", &from(json!("a"), json!("shop"))), Some(AuthError::WrongAlgorithm)),
+        (P256.sign("k", &from(json!("b"), json!("shop"))), Some(AuthError::WrongAlgorithm)),
+        (P256.sign("k", &from(json!("c"), any())), Some(AuthError::WrongAlgorithm)),
+        (RSA.sign("r", &from(json!("b"), json!("shop"))), Some(AuthError::UnknownKey)),
+        (P256.sign_as(Algorithm::ES256, None, &from(json!("b"), json!("shop"))), Some(AuthError::WrongAlgorithm)),
+        (P256.sign("k", &from(json!("d"), any())), Some(AuthError::WrongIssuer)),
+        (P256.sign("k", &from(any(), any())), Some(AuthError::WrongIssuer)),
+        (P256.sign("k", &from(json!(["a"]), any())), Some(AuthError::WrongIssuer)),
+        (P256.sign("k", &from(json!("A"), any())), Some(AuthError::WrongIssuer)),
+        (signed(&from(json!("a"), any())), Some(AuthError::WrongIssuer)),
+        (signed(&from(any(), any())), Some(AuthError::WrongIssuer)),
+    ] {
+        assert_eq!(verifier.verify_at(&token, NOW).err(), expected);
+    }
+
+    // A secret that is not bound to an issuer does not speak for those that have keys.
+    let unbound = VerifierConfig { jwks: None, issuer: None, ..config };
+    let verifier = Verifier::new(&unbound).unwrap();
+    assert_eq!(verifier.verify_at(&signed(&from(json!("a"), any())), NOW).err(), Some(AuthError::WrongIssuer));
+    assert!(verifier.verify_at(&signed(&from(json!("z"), any())), NOW).is_ok());
+}
+
+#[tokio::test]
+async fn keys_that_a_token_brings_along_or_points_to_are_not_looked_at() {
+    let verifier = with_keys(json!([jwk(&P256, "a")]), keys_only()).await;
+    let own = serde_json::from_value(jwk(&P384, "a")).unwrap();
+    for (kid, expected) in [
+        (Some("a"), AuthError::WrongAlgorithm),
+        (None, AuthError::WrongAlgorithm),
+        (Some("../../../dev/null"), AuthError::UnknownKey),
+        (Some("/etc/tidings/jwks.json"), AuthError::UnknownKey),
+        (Some("' or '1'='1"), AuthError::UnknownKey),
+        (Some("https://evil.example/jwks"), AuthError::UnknownKey),
+        (Some("a\0"), AuthError::UnknownKey),
+        (Some(""), AuthError::UnknownKey),
+    ] {
+        let header = Header {
+            kid: kid.map(str::to_owned),
+            jku: Some("http://127.0.0.1:1/jwks".into()),
+            x5u: Some("http://127.0.0.1:1/cert".into()),
+            jwk: Some(Clone::clone(&own)),
+            ..Header::new(Algorithm::ES384)
+        };
+        let token = jsonwebtoken::encode(&header, &claims(), &P384.private()).unwrap();
+        assert_eq!(verifier.verify_at(&token, NOW).err(), Some(expected), "{kid:?}");
+    }
+}
+
+/// A token whose parts are these bytes, signed with the secret.
+fn of_bytes(header: &[u8], claims: &[u8]) -> String {
+    let part = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let message = format!("{}.{}", part(header), part(claims));
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+#[test]
+fn a_token_that_can_be_read_in_two_ways_is_refused() {
+    const HEAD: &[u8] = br#"{"alg":"HS256"}"#;
+    let claims = claims().to_string();
+    assert_eq!(verify(&config(), &of_bytes(HEAD, claims.as_bytes())), Ok(()));
+    let nested = format!(r#"{{"x":{}{}}}"#, "[".repeat(4000), "]".repeat(4000));
+    let twice = |more: &str| format!("{},{more}}}", claims.trim_end_matches('}'));
+    for (head, claims) in [
+        (HEAD, twice(r#""tenant":"globex""#)),
+        (HEAD, twice(r#""ten\u0061nt":"globex""#)),
+        (HEAD, twice(r#""sub":"bob""#)),
+        (HEAD, twice(r#""app":{"role":"member","role":"admin"}"#)),
+        (br#"{"alg":"HS256","alg":"none"}"#, claims.clone()),
+        (br#"{"alg":"HS256","kid":"a","kid":"b"}"#, claims.clone()),
+        (br#"{"alg":"HS256","crit":null}"#, claims.clone()),
+        (br#"{"alg":"HS256","crit":[]}"#, claims.clone()),
+        (br#"{"alg":"HS256","b64":false}"#, claims.clone()),
+        (br#"{"alg":"HS256","b64":true}"#, claims.clone()),
+        (br#"{"alg":["HS256"]}"#, claims.clone()),
+        (br#"{"alg":"HS256","kid":7}"#, claims.clone()),
+        (br#"{"alg":"HS256","kid":null}"#, claims.clone()),
+        (br#"["HS256"]"#, claims.clone()),
+        (b"{\"alg\":\"HS256\",\"x\":\"\xff\"}", claims.clone()),
+        (HEAD, nested.clone()),
+        (nested.as_bytes(), claims.clone()),
+        (HEAD, format!("{claims} {claims}")),
+        (HEAD, claims.replace("ada", "a\u{0}a")),
+        (HEAD, "null".into()),
+        (HEAD, String::new()),
+        (b"", claims.clone()),
+    ] {
+        let shown = claims.get(..60.min(claims.len())).unwrap_or_default();
+        assert_eq!(verify(&config(), &of_bytes(head, claims.as_bytes())), Err(AuthError::Malformed), "{shown}");
+    }
+    let mut bytes = claims.clone().into_bytes();
+    bytes[8] = 0xff;
+    assert_eq!(verify(&config(), &of_bytes(HEAD, &bytes)), Err(AuthError::Malformed), "not UTF-8");
+}
+
+#[test]
+fn no_claim_of_an_odd_shape_gives_rights() {
+    let long: String = "x".repeat(256);
+    let many: Vec<String> = (0..5000).map(|n| n.to_string()).collect();
+    for (name, value, expected) in [
+        ("exp", json!(1e300), AuthError::TooLasting),
+        ("exp", json!(u64::MAX), AuthError::TooLasting),
+        ("exp", json!(i64::MAX), AuthError::TooLasting),
+        ("exp", json!(NOW + 401 * 24 * 3600), AuthError::TooLasting),
+        ("exp", json!(-1e300), AuthError::Expired),
+        ("exp", json!(i64::MIN), AuthError::Expired),
+        ("exp", json!("NaN"), AuthError::InvalidClaim("exp")),
+        ("nbf", json!(1e300), AuthError::NotYetValid),
+        ("iat", json!(NOW + 3600), AuthError::NotYetValid),
+        ("iat", json!(1e300), AuthError::NotYetValid),
+        ("tenant", json!({"acme": true}), AuthError::InvalidClaim("tenant")),
+        ("tenant", json!(""), AuthError::InvalidClaim("tenant")),
+        ("tenant", json!([["acme"]]), AuthError::InvalidClaim("tenant")),
+        ("tenant", json!(["acme", ""]), AuthError::InvalidClaim("tenant")),
+        ("tenant", json!(long), AuthError::InvalidClaim("tenant")),
+        ("tenant", json!("acme\u{0}"), AuthError::InvalidClaim("tenant")),
+        ("tenant", json!("acme\u{85}"), AuthError::InvalidClaim("tenant")),
+        ("tenant", json!(many), AuthError::TooLong),
+        ("sub", json!(""), AuthError::InvalidClaim("sub")),
+        ("sub", json!(long), AuthError::InvalidClaim("sub")),
+        ("sub", json!("a\r\nb"), AuthError::InvalidClaim("sub")),
+        ("jti", json!(long), AuthError::InvalidClaim("jti")),
+        ("jti", json!({}), AuthError::InvalidClaim("jti")),
+    ] {
+        assert_eq!(verify(&config(), &signed(&with(name, value.clone()))), Err(expected), "{name}");
+    }
+    for exp in [json!([NOW + 60]), json!({}), json!(true), json!("Infinity"), json!("")] {
+        let refused = verify(&config(), &signed(&with("exp", exp.clone())));
+        assert!(matches!(refused, Err(AuthError::InvalidClaim("exp") | AuthError::Malformed)), "{exp}: {refused:?}");
+    }
+    assert_eq!(verify(&config(), &signed(&with("sub", json!(["ada"])))), Err(AuthError::Malformed));
+    // A tenant is told apart byte for byte.
+    for name in
+        ["caf\u{e9}", "cafe\u{301}", "acme.", "acme ", " acme", "a\u{200b}cme", "%61cme", "acme/../x", "\u{ff41}cme"]
+    {
+        let principal =
+            Verifier::new(&config()).unwrap().verify_at(&signed(&with("tenant", json!(name))), NOW).unwrap();
+        assert!(principal.may_enter(name) && !principal.may_enter("acme") && !principal.may_enter("caf\u{65}\u{301}x"));
+    }
+}
+
+#[tokio::test]
+async fn a_weak_or_doubled_key_is_not_used() {
+    let mut short = jwk(&RSA, "short");
+    let modulus = BASE64_URL_SAFE_NO_PAD.decode(short["n"].as_str().unwrap()).unwrap();
+    short["n"] = json!(BASE64_URL_SAFE_NO_PAD.encode(&modulus[..128]));
+    let mut encrypts = jwk(&ED25519, "enc");
+    encrypts["use"] = json!("enc");
+    let mut signs = jwk(&P384, "ops");
+    signs["key_ops"] = json!(["sign"]);
+    let verifier = with_keys(json!([short, encrypts, signs, jwk(&P256, "good")]), keys_only()).await;
+    for (token, expected) in [
+        (RSA.sign("short", &claims()), Some(AuthError::UnknownKey)),
+        (ED25519.sign("enc", &claims()), Some(AuthError::UnknownKey)),
+        (P384.sign("ops", &claims()), Some(AuthError::UnknownKey)),
+        (P256.sign("good", &claims()), None),
+    ] {
+        assert_eq!(verifier.verify_at(&token, NOW).err(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_replaced_under_the_same_id_verifies_no_more() {
+    let files = KeyFiles::new();
+    let jwks = Some(files.put("keys", &json!([jwk(&P256, "k")])));
+    let verifier = Verifier::new(&VerifierConfig { jwks, ..keys_only() }).unwrap();
+    verifier.load_keys().await.unwrap();
+    assert!(verifier.verify_at(&P256.sign("k", &claims()), NOW).is_ok());
+    files.put("keys", &json!([jwk(&ED25519, "k")]));
+    verifier.load_keys().await.unwrap();
+    assert_eq!(verifier.verify_at(&P256.sign("k", &claims()), NOW).err(), Some(AuthError::WrongAlgorithm));
+    assert!(verifier.verify_at(&ED25519.sign("k", &claims()), NOW).is_ok());
 }

@@ -13,10 +13,12 @@
 mod child;
 mod client;
 mod measure;
+mod neighbours;
 mod plan;
 mod relay;
 mod report;
 mod stage;
+mod storm;
 mod tally;
 mod wire;
 mod writers;
@@ -27,11 +29,13 @@ use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_postgres::Client;
 
 use self::plan::{Load, Scenario, Transport};
 use self::report::{Measurement, Report};
 use self::stage::Stage;
 use crate::auth::MintError;
+use crate::postgres::{ConnectError, Connection, Postgres};
 use crate::private_postgres::StartError;
 
 /// Sockets on both sides of the largest scenario, and room for everything else.
@@ -44,6 +48,7 @@ const FILES_MIN: u64 = 4096;
     tidings bench --scenario loaded --json          one scenario, for a program\n  \
     tidings bench --scenario loaded --sse 0 --bare 0 --ws 500 --rate 200 --tenants 10\n  \
     tidings bench --scenario capacity --batch 1 --seconds 30\n  \
+    tidings bench --scenario neighbours --ws 0     what a tenant's storm costs another\n  \
     TIDINGS__RING__EVENTS_MAX=1024 tidings bench --scenario capacity\n\n\
     Exit code 1 when a subscriber missed a row or got one twice.")]
 pub struct Args {
@@ -104,6 +109,9 @@ pub enum BenchError {
     /// A connection or a statement of the bench itself.
     #[error("the bench's database failed: {}", database_message(.0))]
     Database(#[source] tokio_postgres::Error),
+    /// The database cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// A process ended that should not have; it has said why on stderr.
     #[error("{name} ended")]
     ChildEnded {
@@ -158,6 +166,7 @@ impl BenchError {
             Self::Subscriber { .. } => Some("fewer subscribers: --sse, --ws, --bare"),
             Self::Files { .. } => Some("raise the hard limit (ulimit -Hn), or lower --sse, --ws and --bare"),
             Self::Token(error) => Some(error.hint()),
+            Self::Connect(error) => Some(error.hint()),
             Self::Database(_) | Self::Interrupted | Self::Io { .. } => None,
         }
     }
@@ -174,6 +183,12 @@ impl BenchError {
 /// tokio-postgres says "db error" and keeps what the server said to itself.
 fn database_message(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// A connection to the bench's database.
+async fn connect(url: &str) -> Result<(Client, Connection), BenchError> {
+    let postgres: Postgres = url.parse().map_err(ConnectError::from)?;
+    Ok(postgres.connect().await?)
 }
 
 /// Measures and prints. The exit code is 1 if a subscriber missed a row or got one twice.
@@ -222,6 +237,13 @@ async fn scenarios(stage: &Stage, args: &Args) -> Result<Vec<Measurement>, Bench
             }
             continue;
         }
+        if scenario == Scenario::Neighbours {
+            for &(transport, subscribers) in load.groups.iter().filter(|group| group.0 != Transport::Bare) {
+                eprintln!("neighbours: {subscribers} {transport}, three times {} s", load.duration.as_secs());
+                measurements.extend(neighbours::measure(stage, &load, transport, subscribers).await?);
+            }
+            continue;
+        }
         let apart: Vec<_> = load.groups.chunks(if load.together { load.groups.len().max(1) } else { 1 }).collect();
         for groups in apart {
             let names: Vec<String> = groups.iter().map(|(transport, count)| format!("{count} {transport}")).collect();
@@ -236,6 +258,7 @@ async fn scenarios(stage: &Stage, args: &Args) -> Result<Vec<Measurement>, Bench
 fn raise_file_limit(args: &Args) -> Result<(), BenchError> {
     let limit = getrlimit(Resource::Nofile);
     let sockets = |scenario| Load::of(scenario, args).groups.iter().map(|(_, count)| *count as u64).sum::<u64>();
+    // The scenario of neighbours has fewer than the minimum, its storm included.
     let wanted = args.scenario.parts().into_iter().map(sockets).max().unwrap_or(0).max(FILES_MIN / 2) + 100;
     if limit.maximum.is_some_and(|allowed| allowed < wanted) {
         return Err(BenchError::Files { wanted, allowed: limit.maximum.unwrap_or(0) });

@@ -15,10 +15,11 @@ use std::process::ExitCode;
 
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Notification};
+use tokio_postgres::{AsyncMessage, Client, Notification};
 
 use super::{Failure, database, say};
 use crate::config::Loaded;
+use crate::postgres::{Postgres, Why};
 use client_side::Schema;
 use finding::{Finding, Findings};
 
@@ -51,8 +52,15 @@ pub struct Args {
 /// # Errors
 /// When the database cannot be reached, or refuses the questions. Findings are no failure, but exit with 1.
 pub async fn run(args: Args, loaded: &Loaded) -> Result<ExitCode, Failure> {
-    let config = database(&loaded.config)?;
-    let (client, mut connection) = config.connect(NoTls).await?;
+    let mut postgres = database(&loaded.config)?;
+    let (client, mut connection) = match postgres.connect().await {
+        // Nothing but a standby is a finding, and not a failure.
+        Err(error) if matches!(error.why(), Some(Why::Standby)) => {
+            postgres = postgres.any_server();
+            postgres.connect().await?
+        }
+        connected => connected?,
+    };
     let (heard, mut notifications) = mpsc::channel(HEARD_MAX);
     let messages = async move {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
@@ -70,7 +78,7 @@ pub async fn run(args: Args, loaded: &Loaded) -> Result<ExitCode, Failure> {
                 outcome(&if args.json { road.json() } else { road.to_string() }, road.arrived())
             }
             _ => {
-                let findings = examine(&client, &mut notifications, &config, loaded).await?;
+                let findings = examine(&client, &mut notifications, &postgres, loaded).await?;
                 outcome(&if args.json { findings.json() } else { findings.to_string() }, findings.errors() == 0)
             }
         }
@@ -95,7 +103,7 @@ fn outcome(text: &str, fine: bool) -> Result<ExitCode, Failure> {
 async fn examine(
     client: &Client,
     notifications: &mut mpsc::Receiver<Notification>,
-    config: &tokio_postgres::Config,
+    postgres: &Postgres,
     loaded: &Loaded,
 ) -> Result<Findings, Failure> {
     let mut all = Findings::default();
@@ -109,7 +117,7 @@ async fn examine(
         consumers::consumers(client, loaded, &mut all).await?;
     }
     client_side::clock(client, &mut all).await?;
-    client_side::listening(client, notifications, config, &mut all).await?;
+    client_side::listening(client, notifications, postgres, &mut all).await?;
     all.sort();
     Ok(all)
 }

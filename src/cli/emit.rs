@@ -4,7 +4,6 @@ use std::io::Read as _;
 use std::process::ExitCode;
 
 use serde_json::value::RawValue;
-use tokio_postgres::NoTls;
 use tokio_postgres::types::ToSql;
 
 use super::{Failure, database, say};
@@ -57,7 +56,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
             Failure::new(format!("the data is not JSON: {error}")).with_hint("quote it: '{\"name\": \"value\"}'")
         );
     }
-    let (client, connection) = database(config)?.connect(NoTls).await?;
+    let (client, connection) = database(config)?.connect().await?;
     let sql = "select tidings.emit($1, $2, $3::text::jsonb, $4, $5)";
     let params: [&(dyn ToSql + Sync); 5] = [&args.tenant, &args.kind, &data, &args.subject, &args.audience];
     // Woken by: the answer · the end of the connection, with its reason. An answer that is there counts.

@@ -7,7 +7,8 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
-use crate::{app, auth, listener, migrate, private_postgres, replay};
+use crate::postgres::{ConnectError, find, reason};
+use crate::{app, auth, listener, migrate, private_postgres, reload, replay};
 
 /// Exit code of a wrong configuration: EX_USAGE of sysexits.h.
 const WRONG_CONFIGURATION: u8 = 64;
@@ -86,6 +87,12 @@ impl From<app::StartError> for Failure {
     }
 }
 
+impl From<reload::ReloadError> for Failure {
+    fn from(error: reload::ReloadError) -> Self {
+        Self::caused_by(&error, None)
+    }
+}
+
 impl From<private_postgres::StartError> for Failure {
     fn from(error: private_postgres::StartError) -> Self {
         Self::caused_by(&error, error.hint().map(str::to_owned))
@@ -95,6 +102,12 @@ impl From<private_postgres::StartError> for Failure {
 impl From<migrate::MigrateError> for Failure {
     fn from(error: migrate::MigrateError) -> Self {
         Self::caused_by(&error, error.hint())
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::caused_by(&error, Some(error.hint().to_owned()))
     }
 }
 
@@ -137,8 +150,11 @@ impl From<tokio_postgres::Error> for Failure {
 impl From<deadpool_postgres::PoolError> for Failure {
     fn from(error: deadpool_postgres::PoolError) -> Self {
         match error {
-            deadpool_postgres::PoolError::Backend(error) => error.into(),
-            other => Self::caused_by(&other, None),
+            deadpool_postgres::PoolError::Backend(error) if error.as_db_error().is_some() => error.into(),
+            other => {
+                let hint = find::<ConnectError>(&other).map(|error| error.hint().to_owned());
+                Self { hint, ..Self::new(reason(&other)) }
+            }
         }
     }
 }

@@ -7,15 +7,15 @@
 //! fine, 1 failed, 2 wrong arguments, 64 wrong configuration. Secrets come from the environment or files, since arguments
 //! are visible to every user of the machine.
 
-use std::io::{ErrorKind, IsTerminal, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio_postgres::{Client, NoTls};
-use tracing_subscriber::EnvFilter;
+use tokio_postgres::Client;
 
-use crate::config::{Config, Loaded, Source, nearest};
+use crate::config::{Config, Given, Loaded, nearest};
+use crate::postgres::Postgres;
 
 pub mod bench;
 pub mod config;
@@ -23,8 +23,11 @@ pub mod demo;
 pub mod doctor;
 pub mod emit;
 pub mod failure;
+pub mod log;
 pub mod migrate;
+pub mod probe;
 pub mod serve;
+mod service;
 pub mod signals;
 pub mod tail;
 pub mod token;
@@ -80,6 +83,8 @@ enum Command {
     /// Check or show the settings in force
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Ask a running server on this machine whether it is ready
+    Probe(probe::Args),
     /// Measure latency, throughput and memory on this machine
     Bench(bench::Args),
 }
@@ -101,18 +106,20 @@ enum ConfigCommand {
 /// # Errors
 /// What made the command fail, fit to be printed.
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let loaded = Loaded::load(cli.config.as_deref(), crate::config::environment(), &cli.flags())?;
-    log_to_stderr(&loaded, matches!(cli.command, Command::Serve(_)));
+    let given = Given { flags: cli.flags(), file: cli.config };
+    let loaded = given.load()?;
+    let filter = log::to_stderr(&loaded, matches!(cli.command, Command::Serve(_)));
+    log::warn_of_secrets(&given.flags);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // What still runs when a command has returned is a connection being closed: nobody waits for that.
-    let outcome = runtime.block_on(dispatch(cli.command, loaded));
+    let outcome = runtime.block_on(dispatch(cli.command, loaded, given, filter));
     runtime.shutdown_background();
     outcome
 }
 
-async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure> {
+async fn dispatch(command: Command, loaded: Loaded, given: Given, filter: log::Filter) -> Result<ExitCode, Failure> {
     match command {
-        Command::Serve(args) => serve::run(args, loaded.config).await,
+        Command::Serve(args) => serve::run(args, loaded, given, filter).await,
         Command::Demo(args) => demo::run(args, loaded.config).await,
         Command::Migrate(args) => migrate::run(args, &loaded.config).await,
         Command::Triggers(args) => triggers::run(args, &loaded.config).await,
@@ -122,6 +129,7 @@ async fn dispatch(command: Command, loaded: Loaded) -> Result<ExitCode, Failure>
         Command::Doctor(args) => doctor::run(args, &loaded).await,
         Command::Config(ConfigCommand::Check) => say(config::check(&loaded)),
         Command::Config(ConfigCommand::Show { json }) => say(&config::show(&loaded, json)),
+        Command::Probe(args) => probe::run(args, &loaded.config).await,
         Command::Bench(args) => Ok(bench::run(args).await?),
     }
 }
@@ -151,17 +159,17 @@ fn say(text: &str) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The driver's configuration; a database must have been named.
-fn database(config: &Config) -> Result<tokio_postgres::Config, Failure> {
-    Ok(crate::app::postgres_config(config)?)
+/// Where the database is; one must have been named.
+fn database(config: &Config) -> Result<Postgres, Failure> {
+    Ok(crate::app::postgres(config)?)
 }
 
 /// Lends a connection that lives as long as the work.
 async fn with_client<T>(
-    postgres: &tokio_postgres::Config,
+    postgres: &Postgres,
     work: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let (mut client, connection) = postgres.connect(NoTls).await?;
+    let (mut client, connection) = postgres.connect().await?;
     // Woken by: the work · the end of the connection, with its reason. What was done counts.
     tokio::select! {
         biased;
@@ -176,18 +184,6 @@ async fn with_client<T>(
 /// Text from the database, unable to make a terminal act on it.
 fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
-}
-
-/// Only `serve` tells of its life; the others log what went wrong, unless `tracing.filter` was set by someone.
-fn log_to_stderr(loaded: &Loaded, serving: bool) {
-    let filter = loaded.shown().find(|shown| (shown.section, shown.key) == ("tracing", "filter"));
-    let unset = filter.is_some_and(|shown| matches!(shown.source, Source::Default));
-    let filter = if unset && !serving { "warn" } else { &loaded.config.tracing.filter };
-    // The migration library tells of each start that there was nothing to do; ours says what was applied.
-    let filter = EnvFilter::new(format!("refinery_core=warn,{filter}"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
-    if loaded.config.tracing.json { log.json().init() } else { log.init() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for a good end, the second for any.
+//! SIGTERM and SIGINT: the first asks for a good end, the second for any. SIGHUP: read the settings again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -30,5 +30,25 @@ impl Signals {
     pub async fn second(&mut self) {
         self.next().await;
         self.next().await;
+    }
+}
+
+/// Hears SIGHUP. Several that come while one is answered are one.
+pub struct Reloads(Signal);
+
+impl Reloads {
+    /// From now on SIGHUP no longer ends the process by itself.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 }

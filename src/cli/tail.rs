@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::replay::{Log, Scope};
 use crate::ring::Encoding;
 use crate::subscriber::{Delivery, Request, Subscriber};
+use crate::telemetry::Telemetry;
 
 const EXAMPLES: &str = "Examples:
   tidings tail                                       everything, as it happens
@@ -59,7 +60,7 @@ pub async fn run(args: Args, config: &Config) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     let log = Log::new(app::pool(config)?, config.limits.replays);
     let router = app::router(config);
-    let listener = app::listener(config, log.clone(), router.clone(), Arc::new(Metrics::default()))?;
+    let listener = app::listener(config, &log, router.clone(), Arc::new(Metrics::default()), Telemetry::default())?;
     let session = listener.connect().await?;
     let mut health = listener.health();
     let mut printer = Printer::new(args.json);
@@ -90,9 +91,17 @@ fn request(args: &Args) -> Result<Request, Failure> {
         None => None,
     };
     // Whoever may read the database may read every event: an admin of everything, to the parts behind.
-    let (tenants, role, events) = (Tenants::All, Role::Admin, Globs::any());
-    let reader =
-        Principal { sub: "tail".into(), tenants, role, events: events.clone(), expires_at: u64::MAX, jti: None };
+    let (sub, tenants, events) = ("tail".into(), Tenants::All, Globs::any());
+    let reader = Principal {
+        sub,
+        tenants,
+        role: Role::Admin,
+        events: events.clone(),
+        expires_at: u64::MAX,
+        issued_at: None,
+        jti: None,
+        key: None,
+    };
     let scope = match &args.tenant {
         Some(tenant) => match reader.enter(tenant) {
             Some(tenant) => Scope::Tenant(tenant),
@@ -107,7 +116,7 @@ fn request(args: &Args) -> Result<Request, Failure> {
 async fn follow(subscriber: &mut Subscriber, printer: &mut Printer) -> Result<(), Failure> {
     loop {
         match poll_fn(|cx| subscriber.poll_delivery(cx, None)).await {
-            Delivery::Events(blocks, _) => {
+            Delivery::Events(blocks, ..) => {
                 for block in blocks {
                     if printer.block(&block)? {
                         return Ok(());

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::{Failure, say};
-use crate::app::verifier_config;
 use crate::auth::{Role, TokenRequest};
 use crate::config::Config;
+use crate::reload::verifier_config;
 
 const EXAMPLES: &str = "Examples:
   tidings token --sub ada --tenant acme
@@ -64,7 +64,7 @@ pub fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         RoleName::Admin => Role::Admin,
     };
     let (sub, tenants, events) = (args.sub.clone(), args.tenants.clone(), args.events.clone());
-    let token = TokenRequest { sub, tenants, role, events, ttl: args.ttl }.mint(&verifier_config(&config.auth))?;
+    let token = TokenRequest { sub, tenants, role, events, ttl: args.ttl }.mint(&verifier_config(config))?;
     if args.json {
         return say(&serde_json::json!({ "token": token, "expires_in": args.ttl.as_secs() }).to_string());
     }

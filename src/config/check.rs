@@ -8,11 +8,12 @@ use std::{net::IpAddr, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Auth, Config, email,
+    Auth, Config, Issuer, email,
     error::{ConfigError, Refusal},
     layers::Settings,
     responder,
 };
+use crate::telemetry::Telemetry;
 
 /// With less, a token's signature is guessed offline in no time. The verifier warns below 32, what SHA-256 gives.
 const SECRET_BYTES_MIN: usize = 8;
@@ -35,8 +36,22 @@ pub(super) fn refuse_impossible(config: &Config, settings: &Settings) -> Result<
     nothing_is_instant(config, &rules)?;
     database_and_log(config, &rules)?;
     times_and_sizes_fit(config, &rules)?;
+    rules.demand(
+        config.http.tls_certificate.is_empty() == config.http.tls_key.is_empty(),
+        &["http.tls_certificate", "http.tls_key"],
+        "is set without the other of `http.tls_certificate` and `http.tls_key`",
+        "name both files, or neither where a proxy does TLS",
+    )?;
     for origin in &config.http.origins {
         rules.hold(&["http.origins"], origin_is_exact(origin))?;
+    }
+    for proxy in &config.http.trusted_proxies {
+        rules.demand(
+            crate::http::address::network(proxy).is_some(),
+            &["http.trusted_proxies"],
+            format!("holds {proxy:?}, which is neither an address nor a network"),
+            "write \"10.0.0.1\" or \"10.0.0.0/8\"; names are not looked up",
+        )?;
     }
     for origin in &config.pages.connect {
         rules.hold(&["pages.connect"], origin_is_exact(origin))?;
@@ -58,7 +73,7 @@ pub(super) fn refuse_impossible(config: &Config, settings: &Settings) -> Result<
             &format!("raise {bound} or lower uploads.bytes_max"),
         )?;
     }
-    keys_fit(&config.auth, &rules)?;
+    keys_fit(&config.auth, &config.issuer, &rules)?;
     if let Some((names, refusal)) = responder::objection(&config.responder) {
         rules.hold(names, Err(refusal))?;
     }
@@ -110,6 +125,7 @@ fn nothing_is_instant(config: &Config, rules: &Rules) -> Result<(), ConfigError>
         ("log.retention", config.log.retention),
         ("http.header_timeout", config.http.header_timeout),
         ("http.write_timeout", config.http.write_timeout),
+        ("http.tls_refresh", config.http.tls_refresh),
         ("http.retry_min", config.http.retry_min),
         ("http.retry_max", config.http.retry_max),
         ("delivery.retry_after_min", config.delivery.retry_after_min),
@@ -117,6 +133,7 @@ fn nothing_is_instant(config: &Config, rules: &Rules) -> Result<(), ConfigError>
         ("delivery.retry_for", config.delivery.retry_for),
         ("email.timeout", config.email.timeout),
         ("auth.jwks_refresh", config.auth.jwks_refresh),
+        ("auth.lifetime_max", config.auth.lifetime_max),
         ("limits.slow_after", config.limits.slow_after),
         ("responder.timeout", config.responder.timeout),
         ("responder.debounce", config.responder.debounce),
@@ -140,6 +157,12 @@ fn database_and_log(config: &Config, rules: &Rules) -> Result<(), ConfigError> {
         "is not a PostgreSQL connection string",
         "write postgres://user:password@host:5432/database",
     )?;
+    // What is wrong in a file is found here too: it was read.
+    let usable = if url.is_empty() { Ok(()) } else { crate::postgres::check(url) };
+    rules.hold(
+        &["database.url"],
+        usable.map_err(|error| Refusal::new(format!("cannot be used: {error}"), error.hint())),
+    )?;
     rules.demand(
         config.database.statement_timeout <= STATEMENT_TIMEOUT_MAX,
         &["database.statement_timeout"],
@@ -157,11 +180,36 @@ fn database_and_log(config: &Config, rules: &Rules) -> Result<(), ConfigError> {
         &["tracing.filter"],
         format!("is not a filter: {:?}", config.tracing.filter),
         "write a level, such as \"info\", or \"info,tidings::listener=debug\"",
+    )?;
+    let otlp = &config.tracing.otlp;
+    rules.demand(
+        otlp.is_empty() || leads_to_a_page(otlp) && !otlp.starts_with('/'),
+        &["tracing.otlp"],
+        "is not an http URL",
+        "write the base address of a collector, such as \"http://localhost:4318\"",
+    )?;
+    rules.demand(
+        otlp.is_empty() || Telemetry::BUILT_IN,
+        &["tracing.otlp"],
+        "needs what this binary was built without",
+        "build it with `cargo build --release --features otel`, or leave this empty",
+    )?;
+    rules.demand(
+        !config.tracing.otlp_service.is_empty(),
+        &["tracing.otlp_service"],
+        "is empty",
+        "write a name, such as \"tidings\"",
     )
 }
 
 fn times_and_sizes_fit(config: &Config, rules: &Rules) -> Result<(), ConfigError> {
     let (listener, http) = (&config.listener, &config.http);
+    rules.demand(
+        http.metrics_listen.is_none_or(|address| address != http.listen || address.port() == 0),
+        &["http.metrics_listen", "http.listen"],
+        "is `http.listen`, where clients are served",
+        "give it another port or address, or leave it empty",
+    )?;
     rules.demand(
         listener.checkpoint_timeout > listener.checkpoint_every,
         &["listener.checkpoint_timeout", "listener.checkpoint_every"],
@@ -274,7 +322,7 @@ fn leads_to_a_page(address: &str) -> bool {
     plain && (address.is_empty() || elsewhere || here)
 }
 
-fn keys_fit(auth: &Auth, rules: &Rules) -> Result<(), ConfigError> {
+fn keys_fit(auth: &Auth, issuers: &[Issuer], rules: &Rules) -> Result<(), ConfigError> {
     for (name, secret) in [("auth.secret", &auth.secret), ("auth.previous_secret", &auth.previous_secret)] {
         rules.demand(
             secret.is_empty() || secret.expose().len() >= SECRET_BYTES_MIN,
@@ -295,28 +343,47 @@ fn keys_fit(auth: &Auth, rules: &Rules) -> Result<(), ConfigError> {
         "is neither a path nor an https URL",
         "write \"/etc/tidings/jwks.json\" or \"https://…\"; http only on the loopback address",
     )?;
+    rules.demand(
+        issuers.is_empty() || auth.jwks.is_empty() || !auth.issuer.is_empty(),
+        &["auth.issuer", "auth.jwks", "issuer"],
+        "is empty beside [[issuer]]: the keys of `auth.jwks` would vouch for tokens of any name",
+        "write what `iss` says in the tokens that auth.jwks is for",
+    )?;
+    rules.demand(
+        issuers.iter().all(|issuer| issuer.name != auth.issuer),
+        &["auth.issuer", "issuer"],
+        "is the name of an [[issuer]] too: its tokens would be good with the keys of both",
+        "keep one of the two",
+    )?;
     // With neither key set nothing can be said yet: `demo` makes a secret of its own.
-    let some_key = !(auth.secret.is_empty() && auth.jwks.is_empty());
+    let has_jwks = !(auth.jwks.is_empty() && issuers.is_empty());
+    let some_key = has_jwks || !auth.secret.is_empty();
     for algorithm in auth.algorithms.iter().map(String::as_str) {
         let (known, key, has_key) = if HMAC.contains(&algorithm) {
             (true, "auth.secret", !auth.secret.is_empty())
         } else {
-            (PUBLIC_KEY.contains(&algorithm), "auth.jwks", !auth.jwks.is_empty())
+            (PUBLIC_KEY.contains(&algorithm), "auth.jwks", has_jwks)
         };
         let accepted = format!("write some of {}, {}", HMAC.join(", "), PUBLIC_KEY.join(", "));
         rules.demand(known, &["auth.algorithms"], format!("holds {algorithm:?}, which is not accepted"), &accepted)?;
         rules.demand(
             has_key || !some_key,
-            &["auth.algorithms", "auth.secret", "auth.jwks"],
+            &["auth.algorithms", "auth.secret", "auth.jwks", "issuer"],
             format!("holds {algorithm}, which needs `{key}`"),
             "set that key, or take the algorithm out",
         )?;
     }
-    Ok(())
+    let verifies = |algorithm: &String| PUBLIC_KEY.contains(&algorithm.as_str());
+    rules.demand(
+        !has_jwks || auth.algorithms.is_empty() || auth.algorithms.iter().any(verifies),
+        &["auth.algorithms", "auth.jwks", "issuer"],
+        "holds none that public keys are for",
+        "add that of your provider, such as \"RS256\"",
+    )
 }
 
 /// Whoever can change the keys on their way here can sign in as anyone.
-fn jwks_is_trustworthy(jwks: &str) -> bool {
+pub(super) fn jwks_is_trustworthy(jwks: &str) -> bool {
     match jwks.split_once("://") {
         None => true,
         Some(("https", rest)) => !rest.is_empty(),

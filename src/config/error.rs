@@ -14,6 +14,14 @@ pub struct ConfigError {
     pub hint: String,
 }
 
+impl ConfigError {
+    /// As one line, whatever stands in the keys that it names.
+    pub(super) fn on_one_line(self) -> Self {
+        let plain = |text: String| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        Self { place: plain(self.place), message: plain(self.message), hint: plain(self.hint) }
+    }
+}
+
 /// An objection to a value by code that knows neither its key nor its source.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {

@@ -21,8 +21,10 @@ use super::{
 
 pub(super) const ENV_PREFIX: &str = "TIDINGS__";
 /// The settings that may be read from a file named by `…_FILE`.
-pub(super) const SECRETS: &[&str] =
-    &["database.url", "auth.secret", "auth.previous_secret", "responder.key", "email.smtp"];
+pub(super) const SECRETS: &[&str] = &["auth.secret", "auth.previous_secret", "responder.key", "email.smtp"];
+/// The connection string and the file that holds it. The file is read again later, so its path is kept.
+const URL: &str = "database.url";
+const URL_FILE: &str = "database.url_file";
 
 /// Which layer set a value. A later variant wins over an earlier one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +117,12 @@ impl Settings {
         self.0.get(name).map_or(&Source::Default, |setting| &setting.source)
     }
 
+    /// Names of those whose value is another one there.
+    pub(super) fn different(&self, other: &Self) -> impl Iterator<Item = &str> {
+        let differs = |name: &&String| self.0.get(*name).map(|s| &s.value) != other.0.get(*name).map(|s| &s.value);
+        self.0.keys().filter(differs).map(String::as_str)
+    }
+
     /// Value and source of `name`, fit to be printed.
     pub(super) fn shown(&self, name: &str) -> Option<(Value, &Source)> {
         let setting = self.0.get(name)?;
@@ -173,7 +181,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Adds `DATABASE_URL`, then everything that begins with `TIDINGS__`.
+    /// Adds `DATABASE_URL` or `DATABASE_URL_FILE`, then everything that begins with `TIDINGS__`.
     pub(super) fn add_env(&mut self, env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
         let known: Vec<(String, String)> = self.0.keys().map(|name| (variable_of(name), name.clone())).collect();
         for variable in env.keys().filter(|variable| variable.starts_with(ENV_PREFIX)) {
@@ -185,7 +193,14 @@ impl Settings {
         // Compose files set variables that they have no value for to the empty string.
         let mut common = env.clone();
         common.retain(|_, value| !value.is_empty());
-        self.add_variable(&common, "DATABASE_URL", "database.url")?;
+        for (one, other) in [("DATABASE_URL", "DATABASE_URL_FILE"), (&variable_of(URL), &variable_of(URL_FILE))] {
+            if common.contains_key(one) && common.contains_key(other) {
+                let refusal = Refusal::new(format!("is also set by {one}"), "keep one of the two variables");
+                return Err(refusal.at(other.to_owned(), URL));
+            }
+        }
+        self.add_variable(&common, "DATABASE_URL", URL)?;
+        self.add_variable(&common, "DATABASE_URL_FILE", URL_FILE)?;
         for (variable, name) in known {
             self.add_variable(env, &variable, &name)?;
         }
@@ -240,11 +255,38 @@ impl Settings {
         if !setting.value.same_type(&value) {
             let message = format!("must be {}, not {}", kind(&setting.value), kind(&value));
             let key = name.rsplit('.').next().unwrap_or(name);
-            let default = if SECRETS.contains(&name) { "\"…\"".to_owned() } else { setting.default.to_string() };
+            let default =
+                if SECRETS.contains(&name) || name == URL { "\"…\"".to_owned() } else { setting.default.to_string() };
             return Err(Refusal::new(message, format!("write it as in {key} = {default}")).at(source.place(), name));
         }
+        let is_set = value.as_str().is_some_and(|text| !text.is_empty());
         setting.value = value;
-        setting.source = source;
+        setting.source = source.clone();
+        // The later of the two wins; both in one file are refused.
+        if let (true, Some(other)) = (is_set, [(URL, URL_FILE), (URL_FILE, URL)].iter().find(|(one, _)| *one == name))
+            && let Some(other) = self.0.get_mut(other.1)
+        {
+            let twice = matches!((&source, &other.source), (Source::File { path, .. }, Source::File { path: same, .. }) if path == same);
+            if twice && other.value.as_str() != Some("") {
+                let refusal = Refusal::new("is set beside the other", "keep one of url and url_file");
+                return Err(refusal.at(source.place(), name));
+            }
+            other.value = Value::String(String::new());
+        }
+        Ok(())
+    }
+
+    /// Reads the connection string from its file, where that is how it was set: what cannot be read is told at the start.
+    pub(super) fn open_url_file(&mut self) -> Result<(), ConfigError> {
+        let Some(file) = self.0.get(URL_FILE) else { return Ok(()) };
+        let (path, source) = (file.value.as_str().unwrap_or_default().to_owned(), file.source.clone());
+        if path.is_empty() {
+            return Ok(());
+        }
+        let text = secret_in(&path).map_err(|refusal| refusal.at(source.place(), URL_FILE))?;
+        if let Some(url) = self.0.get_mut(URL) {
+            (url.value, url.source) = (Value::String(text), source);
+        }
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::{
     channel,
     error::{ConfigError, Refusal},
-    inbound,
+    inbound, issuer,
     spelling::nearest,
     value::{FromValue, kind},
     webhook,
@@ -31,7 +31,7 @@ pub(super) struct List {
 }
 
 /// All lists, in the order of the manual.
-pub(super) const LISTS: &[List] = &[channel::LIST, inbound::LIST, webhook::LIST];
+pub(super) const LISTS: &[List] = &[channel::LIST, inbound::LIST, webhook::LIST, issuer::LIST];
 
 /// The list of this name.
 pub(super) fn find(name: &str) -> Option<&'static List> {

@@ -46,9 +46,14 @@ pub(super) fn masked(name: &str, text: &str) -> String {
     match name {
         "auth.secret" | "auth.previous_secret" | "responder.key" if !text.is_empty() => MASK.to_owned(),
         "database.url" | "email.smtp" => masked_url(text),
-        "auth.jwks" | "responder.url" if text.contains("://") => masked_url(text),
+        "auth.jwks" | "responder.url" if text.contains("://") => masked_endpoint(text),
         _ => text.to_owned(),
     }
+}
+
+/// Whether a setting, as it was given, holds a secret. Lists do, where they can.
+pub fn holds_secret(name: &str, text: &str) -> bool {
+    matches!(name, "webhook" | "inbound") || masked(name, text) != text
 }
 
 /// A section of a list with its secrets masked.
@@ -63,7 +68,16 @@ pub(super) fn masked_section(section: &Table) -> Table {
 }
 
 /// Masks the passwords of a URL or of a `key=value` connection string. In doubt too much is masked, not too little.
-pub(super) fn masked_url(text: &str) -> String {
+fn masked_url(text: &str) -> String {
+    masked_parts(text, masked_pair)
+}
+
+/// Masks the password of an HTTP address, and whatever stands in its query: keys do, under names of the endpoint's choice.
+pub(super) fn masked_endpoint(text: &str) -> String {
+    masked_parts(text, |pair| format!("{}={MASK}", pair.split_once('=').map_or(pair, |(key, _)| key)))
+}
+
+fn masked_parts(text: &str, pair: fn(&str) -> String) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return masked_words(text);
     };
@@ -76,7 +90,7 @@ pub(super) fn masked_url(text: &str) -> String {
     };
     let (before, query) = rest.split_once('?').map_or((rest, None), |(before, query)| (before, Some(query)));
     let query = query.map_or(String::new(), |query| {
-        let pairs: Vec<String> = query.split('&').map(masked_pair).collect();
+        let pairs: Vec<String> = query.split('&').map(pair).collect();
         format!("?{}", pairs.join("&"))
     });
     format!("{scheme}://{userinfo}{before}{query}")
@@ -124,6 +138,19 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(masked("database.url", url), shown);
+            assert_eq!(holds_secret("database.url", url), url != shown);
         }
+    }
+
+    #[test]
+    fn what_an_endpoint_is_asked_with_is_masked_too() {
+        for (url, shown) in [
+            ("https://keys.example/jwks?key=k7&v=1", "https://keys.example/jwks?key=***&v=***"),
+            ("https://u:pw@keys.example/jwks", "https://u:***@keys.example/jwks"),
+            ("https://keys.example/jwks", "https://keys.example/jwks"),
+        ] {
+            assert_eq!(masked("auth.jwks", url), shown);
+        }
+        assert!(holds_secret("webhook", "[]") && !holds_secret("http.listen", "127.0.0.1:0"));
     }
 }

@@ -15,11 +15,7 @@ pub(super) fn from_env(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
 }
 
 pub(super) fn from_text(text: &str) -> Result<Config, ConfigError> {
-    let mut settings = Settings::defaults()?;
-    settings.add_text("my.toml", text)?;
-    let config = Config::read(&settings)?;
-    check::refuse_impossible(&config, &settings)?;
-    Ok(config)
+    Loaded::parse("my.toml", text).map(|loaded| loaded.config)
 }
 
 /// A directory of this test's own, removed when dropped.
@@ -114,6 +110,41 @@ fn database_url_is_honoured_between_file_and_prefix() {
     assert_eq!(url(&[("DATABASE_URL", "")]), "postgres://file/x");
     let mounted = folder.file("url", "postgres://mounted/x\n");
     assert_eq!(url(&[("DATABASE_URL_FILE", &mounted)]), "postgres://mounted/x");
+}
+
+#[test]
+fn of_url_and_url_file_the_later_wins_and_two_at_once_are_refused() {
+    let folder = Folder::new("url-file");
+    let mounted = folder.file("url", "postgres://mounted/x\n");
+    let url = |text: &str, env: &[(&str, &str)], flags: &[(&str, &str)]| {
+        let file = folder.file("my.toml", text);
+        let config = Config::load(Some(Path::new(&file)), pairs(env).into_iter(), &pairs(flags))?;
+        Ok::<_, ConfigError>((config.database.url.expose().to_owned(), config.database.url_file))
+    };
+    let held = (String::from("postgres://mounted/x"), mounted.clone());
+    let plain = (String::from("postgres://plain/x"), String::new());
+    let in_file = format!("[database]\nurl_file = {mounted:?}");
+    assert_eq!(url(&in_file, &[], &[]).unwrap(), held);
+    assert_eq!(url(&in_file, &[("DATABASE_URL", &plain.0)], &[]).unwrap(), plain);
+    assert_eq!(url("[database]\nurl = \"host=x\"", &[("TIDINGS__DATABASE__URL_FILE", &mounted)], &[]).unwrap(), held);
+    assert_eq!(url("", &[("DATABASE_URL_FILE", &mounted)], &[("database.url", &plain.0)]).unwrap(), plain);
+
+    let error = url(&format!("{in_file}\nurl = \"host=x\""), &[], &[]).unwrap_err();
+    assert!(error.to_string().contains("my.toml:") && error.to_string().contains("beside the other"), "{error}");
+    for (one, other) in
+        [("DATABASE_URL", "DATABASE_URL_FILE"), ("TIDINGS__DATABASE__URL", "TIDINGS__DATABASE__URL_FILE")]
+    {
+        let error = url("", &[(one, "host=x"), (other, &mounted)], &[]).unwrap_err();
+        assert!(error.to_string().contains(&format!("is also set by {one}")), "{error}");
+    }
+    let error = url("", &[("DATABASE_URL_FILE", "/no/such/file")], &[]).unwrap_err();
+    assert!(error.to_string().starts_with("DATABASE_URL_FILE: `database.url_file` cannot be read"), "{error}");
+    let wrong = folder.file("wrong", "postgres://u:secret@h/x?nonsense=1");
+    let error = url("", &[("DATABASE_URL_FILE", &wrong)], &[]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("DATABASE_URL_FILE: ") && error.contains("nonsense") && !error.contains("secret"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -341,4 +372,12 @@ fn the_largest_upload_fits_into_all_of_them() {
     }
     let error = from_text("[pages]\nconnect = [\"https://bucket.example.com/path\"]").unwrap_err();
     assert!(error.to_string().contains("`pages.connect` holds"), "{error}");
+}
+
+#[test]
+fn spans_are_refused_by_a_binary_that_cannot_send_them() {
+    let set = |url: &str| Config::load(None, std::iter::empty(), &[("tracing.otlp".to_owned(), url.to_owned())]);
+    assert_eq!(set("http://localhost:4318").is_ok(), crate::telemetry::Telemetry::BUILT_IN);
+    let message = set("localhost:4318").unwrap_err().to_string();
+    assert!(message.contains("`tracing.otlp` is not an http URL"), "{message}");
 }

@@ -59,6 +59,13 @@ impl FromValue for SocketAddr {
     }
 }
 
+/// An address, or nothing where the text is empty.
+impl FromValue for Option<SocketAddr> {
+    fn from_value(value: &Value) -> Result<Self, Refusal> {
+        if text(value)?.is_empty() { Ok(None) } else { SocketAddr::from_value(value).map(Some) }
+    }
+}
+
 impl FromValue for Duration {
     fn from_value(value: &Value) -> Result<Self, Refusal> {
         duration(text(value)?)

@@ -11,7 +11,7 @@ use super::{
     check::is_loopback,
     error::Refusal,
     list::{self, List, Objection, Section, Wrong},
-    secret::{MASK, Secret, masked_section, masked_url},
+    secret::{MASK, Secret, masked_endpoint, masked_section},
     signing_key::{Open, SigningKey, keys, open},
     value::{FromValue, kind},
 };
@@ -123,7 +123,7 @@ fn masked(section: &Table) -> Table {
     let mut shown = masked_section(section);
     for (key, value) in &mut shown {
         match (key.as_str(), value) {
-            ("url", Value::String(url)) => *url = masked_url(url),
+            ("url", Value::String(url)) => *url = masked_endpoint(url),
             ("headers", Value::Table(headers)) => headers.iter_mut().for_each(|(_, value)| *value = MASK.into()),
             _ => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: each call sets `tidings.tenant` for its own transaction before it calls, as those of `app_api` do.
 
-use deadpool_postgres::{GenericClient, Pool};
+use deadpool_postgres::GenericClient;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::trouble::{Halt, Trouble};
 use super::turns::Turn;
+use crate::postgres::Pool;
 
 /// A session and what was said in it.
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::About;
 use super::answer::Answers;
+use crate::postgres::Pool;
 use crate::replay::LogError;
 
 /// A turn is another's after so long without a sign of life: the time that a user waits when an instance dies.

@@ -26,8 +26,9 @@ const CALM: Duration = Duration::from_secs(2);
 const FAULTS_SHOWN: usize = 3;
 
 /// A group of subscribers, and what it is measured by.
-struct Group {
-    lane: Lane,
+pub struct Group {
+    /// Where its rows go, and what came of them.
+    pub lane: Lane,
     /// Connected until dropped.
     _subscribers: Subscribers,
 }
@@ -105,7 +106,11 @@ fn tenants_of(transport: Transport, load: &Load) -> usize {
     if transport == Transport::Bare { 1 } else { load.tenants.max(1) }
 }
 
-async fn connect(child: &Measured, transport: Transport, tally: Tally, load: &Load) -> Result<Group, BenchError> {
+/// Connects a group to tenants of its own.
+///
+/// # Errors
+/// When a subscriber cannot subscribe.
+pub async fn connect(child: &Measured, transport: Transport, tally: Tally, load: &Load) -> Result<Group, BenchError> {
     // New names each time: nothing in the server's rings, and no number used twice.
     let run = format!("{:06x}", rand::random::<u32>() >> 8);
     let tenants: Vec<String> = (0..tally.committed.len()).map(|index| format!("{transport}-{run}-{index}")).collect();
@@ -122,7 +127,7 @@ async fn connect(child: &Measured, transport: Transport, tally: Tally, load: &Lo
 }
 
 /// Returns when every subscriber has what it should have, or nothing comes any more.
-async fn until_received(tally: &Tally) {
+pub async fn until_received(tally: &Tally) {
     let (mut left, mut since) = (u64::MAX, Instant::now());
     loop {
         let now = tally.outstanding();
@@ -136,14 +141,15 @@ async fn until_received(tally: &Tally) {
 }
 
 /// Figures that are taken before the last rows, which come when the load is over.
-struct Speed {
+pub struct Speed {
     commits_per_s: f64,
     deliveries_per_s: Option<f64>,
     cpu_us_per_delivery: Option<f64>,
 }
 
 impl Speed {
-    fn of(lane: &Lane, load: &Load, took: Duration, cpu_s: Option<f64>) -> Self {
+    /// Of what was received so far.
+    pub fn of(lane: &Lane, load: &Load, took: Duration, cpu_s: Option<f64>) -> Self {
         let (mut rows, mut first_us, mut last_us) = (0, u64::MAX, 0);
         for received in &lane.tally.received {
             let received = lock(received);
@@ -161,7 +167,8 @@ impl Speed {
     }
 }
 
-fn measurement(scenario: Scenario, lane: &Lane, speed: Speed) -> Measurement {
+/// The figures of a lane to which nothing comes any more.
+pub fn measurement(scenario: Scenario, lane: &Lane, speed: Speed) -> Measurement {
     let tally = &lane.tally;
     let mut measured = Measurement::new(scenario, lane.transport, tally.received.len(), lane.tenants.len());
     let mut delivered = Delivered::default();

@@ -55,6 +55,8 @@ pub enum Scenario {
     Capacity,
     /// 2,000 idle connections: memory per connection
     Memory,
+    /// 20 commits/s to a quiet tenant, alone and beside the storm of another: its latency. Not among all
+    Neighbours,
 }
 
 impl Scenario {
@@ -74,6 +76,7 @@ impl Scenario {
             Self::Loaded => "loaded",
             Self::Capacity => "capacity",
             Self::Memory => "memory",
+            Self::Neighbours => "neighbours",
         }
     }
 }
@@ -111,6 +114,7 @@ impl Load {
             Scenario::Loaded => (100, 4, Some(500.0), 1),
             Scenario::Capacity => (1000, 8, None, 20),
             Scenario::Memory => (2000, 0, None, 0),
+            Scenario::Neighbours => (20, 1, Some(20.0), 1),
         };
         let groups = [(Transport::Bare, args.bare), (Transport::Sse, args.sse), (Transport::Ws, args.ws)];
         let count = |(transport, asked): (Transport, Option<usize>)| (transport, asked.unwrap_or(subscribers));

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::AsyncMessage;
 
 use super::BenchError;
 
@@ -20,7 +20,7 @@ pub const CHANNEL: &str = "bench_bare";
 /// # Errors
 /// When the database or the address cannot be used, or the database closes the connection.
 pub async fn run(listen: SocketAddr, database: &str) -> Result<(), BenchError> {
-    let (client, mut connection) = tokio_postgres::connect(database, NoTls).await.map_err(BenchError::database)?;
+    let (client, mut connection) = super::connect(database).await?;
     let listening = format!("listen {CHANNEL}");
     let listening = client.batch_execute(&listening);
     tokio::pin!(listening);

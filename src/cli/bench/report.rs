@@ -30,6 +30,9 @@ pub struct Measurement {
     pub scenario: Scenario,
     /// Which transport.
     pub transport: Transport,
+    /// What else the server was doing, where that is what is compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<&'static str>,
     /// How many subscribers.
     pub subscribers: usize,
     /// How many tenants they were spread over.
@@ -94,6 +97,7 @@ impl Measurement {
         Self {
             scenario,
             transport,
+            beside: None,
             subscribers,
             tenants,
             delivered: None,
@@ -143,10 +147,14 @@ impl Report {
         if !self.optimised {
             text.push_str("built without optimisation: use cargo run --release for figures that mean something\n");
         }
-        for part in Scenario::All.parts() {
+        for part in Scenario::All.parts().into_iter().chain([Scenario::Neighbours]) {
             let rows: Vec<&Measurement> = self.measurements.iter().filter(|row| row.scenario == part).collect();
             if !rows.is_empty() {
-                let table = if part == Scenario::Memory { memory(&rows) } else { delivery(&rows) };
+                let table = match part {
+                    Scenario::Memory => memory(&rows),
+                    Scenario::Neighbours => neighbours(&rows),
+                    _ => delivery(&rows),
+                };
                 // Writing to a String cannot fail.
                 let _ = write!(text, "\n{}\n{}", part.name(), aligned(&table));
             }
@@ -215,6 +223,30 @@ fn memory(rows: &[&Measurement]) -> Vec<Vec<String>> {
             before.map_or_else(none, |kib| kib.to_string()),
             after.map_or_else(none, |kib| kib.to_string()),
             figure(row.kib_per_connection(), 1),
+        ]);
+    }
+    table
+}
+
+fn neighbours(rows: &[&Measurement]) -> Vec<Vec<String>> {
+    let head =
+        ["", "beside", "commits/s", "sent→received ms min/p50/p99", "p50 × alone", "p99 × alone", "missing", "doubled"];
+    let mut table = vec![head.map(str::to_owned).to_vec()];
+    for row in rows {
+        let alone =
+            rows.iter().find(|other| other.transport == row.transport).and_then(|row| row.sent_to_received.as_ref());
+        let times = |of: fn(&Spread) -> f64| Some(of(row.sent_to_received.as_ref()?) / of(alone?));
+        let count =
+            |of: fn(&Delivered) -> u64| row.delivered.as_ref().map_or_else(none, |counts| of(counts).to_string());
+        table.push(vec![
+            row.transport.name().to_owned(),
+            row.beside.unwrap_or_default().to_owned(),
+            figure(row.commits_per_s, 0),
+            spread(row.sent_to_received.as_ref()),
+            figure(times(|spread| spread.p50_ms), 2),
+            figure(times(|spread| spread.p99_ms), 2),
+            count(|counts| counts.missing),
+            count(|counts| counts.doubled),
         ]);
     }
     table

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use tokio::process::Command;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 
 use super::BenchError;
@@ -85,9 +85,17 @@ impl Stage {
         self.connect_to(DATABASE).await
     }
 
+    /// The cursor of this moment.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn cursor(&self) -> Result<String, BenchError> {
+        let row = self.connect().await?.query_one("select tidings.cursor()", &[]).await;
+        Ok(row.map_err(BenchError::database)?.get(0))
+    }
+
     async fn connect_to(&self, database: &str) -> Result<Client, BenchError> {
-        let (client, connection) =
-            tokio_postgres::connect(&self.postgres.url(database), NoTls).await.map_err(BenchError::database)?;
+        let (client, connection) = super::connect(&self.postgres.url(database)).await?;
         // It ends with its client; an error of it reaches whoever uses the client.
         self.connections.spawn(async move {
             let _ = connection.await;

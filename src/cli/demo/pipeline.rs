@@ -10,7 +10,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Pool;
 use futures_util::future::join_all;
 use rand::random_range;
 use serde_json::json;
@@ -19,6 +18,7 @@ use tokio_postgres::{Client, Row};
 
 use super::seed::{TENANTS, Tenant};
 use crate::cli::Failure;
+use crate::postgres::Pool;
 
 /// How often is looked for something to do: people who have just dropped a file see it begin at once.
 const LOOK: Duration = Duration::from_millis(250);

@@ -9,13 +9,13 @@ mod upload;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Pool;
 use futures_util::future::join_all;
 use rand::{random_bool, random_range};
 use tokio::time::sleep;
 
 use super::seed::{TENANTS, Tenant};
 use crate::cli::Failure;
+use crate::postgres::Pool;
 use chat::Chat;
 
 /// Pauses between steps: short within a burst, longer between them. One or two steps a second on average.

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use deadpool_postgres::Pool;
 use sha2::{Digest, Sha256};
 
 use super::Failure;
-use crate::app::verifier_config;
 use crate::auth::{Globs, Principal, Role, Tenants, TokenRequest};
 use crate::config::Config;
+use crate::postgres::Pool;
+use crate::reload::verifier_config;
 
 /// Links are opened at leisure: unlike those that pages ask for, these tickets wait an hour. Each still works once.
 const TICKET_TTL: &str = "1 hour";
@@ -70,7 +70,7 @@ pub(super) async fn text(
         events: None,
         ttl: RIGHTS_TTL,
     }
-    .mint(&verifier_config(&config.auth))?;
+    .mint(&verifier_config(config))?;
     let (events, bearer) = (format!("{base}/v1/tenants/acme/events"), format!("-H 'Authorization: Bearer {token}'"));
     text.push_str(
         "\nPaste into a shell; a stream of acme's events, one page of them as JSON, and an event of your own:\n",
@@ -107,7 +107,9 @@ async fn ticket(pool: &Pool, sub: &str, tenants: &[&str], role: Role) -> Result<
         role,
         events: Globs::any(),
         expires_at: now_s + RIGHTS_TTL.as_secs(),
+        issued_at: Some(now_s),
         jti: None,
+        key: None,
     };
     let ticket = format!("{:032x}", rand::random::<u128>());
     let hash = Sha256::digest(ticket.as_bytes());

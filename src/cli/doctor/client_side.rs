@@ -5,12 +5,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Notification, SimpleQueryMessage};
+use tokio_postgres::{Client, Notification, SimpleQueryMessage};
 
 use super::finding::{Finding, Findings, Severity};
 use super::{Failure, denied};
 use crate::config::{Loaded, Source};
 use crate::migrate;
+use crate::postgres::Postgres;
 
 /// Tokens and timestamps of events tolerate less than this without anyone noticing.
 const SKEW_MAX_S: f64 = 5.0;
@@ -109,7 +110,7 @@ fn skew(ahead_s: f64) -> Option<Finding> {
 pub(super) async fn listening(
     client: &Client,
     notifications: &mut mpsc::Receiver<Notification>,
-    config: &tokio_postgres::Config,
+    postgres: &Postgres,
     all: &mut Findings,
 ) -> Result<(), Failure> {
     let channel = format!("tidings_doctor_{:016x}", rand::random::<u64>());
@@ -123,7 +124,7 @@ pub(super) async fn listening(
         }
         outcome => outcome.map_err(denied)?,
     }
-    if !lasts(client, config, &channel).await? {
+    if !lasts(client, postgres, &channel).await? {
         let message = "LISTEN does not last on this connection: a pooler in transaction mode is in between";
         let fix = "-- point database.url at PostgreSQL itself, or at a pooler's session mode";
         all.push(Finding::new(Severity::Error, "pooler", message, fix));
@@ -143,8 +144,8 @@ pub(super) async fn listening(
     Ok(())
 }
 
-async fn lasts(client: &Client, config: &tokio_postgres::Config, channel: &str) -> Result<bool, Failure> {
-    let (other, connection) = config.connect(NoTls).await?;
+async fn lasts(client: &Client, postgres: &Postgres, channel: &str) -> Result<bool, Failure> {
+    let (other, connection) = postgres.connect().await?;
     let question = format!("select 1 from pg_listening_channels() c where c = '{channel}'");
     let ask = async {
         other.batch_execute("begin; select 1").await?;

@@ -1,0 +1,84 @@
+//! What the storm of one tenant costs another: the quiet one's latency alone, beside the other's writers, and beside all
+//! that its clients can do.
+//!
+//! Why writers alone are measured too: they, PostgreSQL and the load clients share the machine with the server. What a storm
+//! of commits costs on fewer cores than it needs is no property of the bridge; the step from the second figure to the
+//! third is.
+
+use std::time::Duration;
+
+use super::BenchError;
+use super::child::Measured;
+use super::measure::{Group, Speed, connect, measurement, until_received};
+use super::plan::{Load, Scenario, Transport};
+use super::report::Measurement;
+use super::stage::Stage;
+use super::storm::Storm;
+use super::tally::Tally;
+use super::writers;
+
+/// Subscribers of the other tenant that read all there is.
+const SUBSCRIBERS: usize = 500;
+/// What its writers commit: as the scenario of a busy service, and as much as the machine still takes beside the rest.
+const RATE: f64 = 100.0;
+const BATCH: u64 = 20;
+/// Time for a storm to begin before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Measures three times, each beside more.
+///
+/// # Errors
+/// When a process, a connection or a statement fails.
+pub async fn measure(
+    stage: &Stage,
+    load: &Load,
+    transport: Transport,
+    subscribers: usize,
+) -> Result<Vec<Measurement>, BenchError> {
+    let server = Measured::server(&stage.url()).await?;
+    let mut measured = Vec::new();
+    let quiet = connect(&server, transport, Tally::new(subscribers, 1, true), load).await?;
+    measured.push(latency(stage, load, &quiet, "nothing").await?);
+
+    let theirs = Load { rate: Some(RATE), batch: BATCH, writers: 4, ..load.clone() };
+    let theirs = Load { duration: load.duration + 2 * WARM_UP, ..theirs };
+    let unread = connect(&server, transport, Tally::new(1, 1, false), load).await?;
+    let (writing, quiet) = (writers::write(stage, std::slice::from_ref(&unread.lane), &theirs), async {
+        let quiet = connect(&server, transport, Tally::new(subscribers, 1, true), load).await?;
+        tokio::time::sleep(WARM_UP).await;
+        latency(stage, load, &quiet, "its writers").await
+    });
+    let (written, beside) = tokio::join!(writing, quiet);
+    written?;
+    measured.push(beside?);
+
+    let old = stage.cursor().await?;
+    let loud = connect(&server, transport, Tally::new(SUBSCRIBERS, 1, false), load).await?;
+    let storm = Storm::new(server.address, &loud.lane.tenants[0], &server.token(&loud.lane.tenants[0])?, &old);
+    let writing = writers::write(stage, std::slice::from_ref(&loud.lane), &theirs);
+    let quiet = async {
+        let quiet = connect(&server, transport, Tally::new(subscribers, 1, true), load).await?;
+        tokio::time::sleep(WARM_UP).await;
+        latency(stage, load, &quiet, "its storm").await
+    };
+    // Woken by: the end of both writers. The storm has none.
+    let (written, beside) = tokio::select! {
+        ended = async { tokio::join!(writing, quiet) } => ended,
+        never = storm.run() => match never {},
+    };
+    written?;
+    measured.push(beside?);
+    until_received(&loud.lane.tally).await;
+    drop(loud);
+    server.stop().await?;
+    Ok(measured)
+}
+
+async fn latency(stage: &Stage, load: &Load, quiet: &Group, beside: &'static str) -> Result<Measurement, BenchError> {
+    let took = writers::write(stage, std::slice::from_ref(&quiet.lane), load).await?;
+    until_received(&quiet.lane.tally).await;
+    let speed = Speed::of(&quiet.lane, load, took, None);
+    writers::write_last_rows(stage, &quiet.lane, load).await?;
+    until_received(&quiet.lane.tally).await;
+    Ok(Measurement { beside: Some(beside), ..measurement(Scenario::Neighbours, &quiet.lane, speed) })
+}
