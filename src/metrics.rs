@@ -1,48 +1,25 @@
-//! Counters and gauges, as Prometheus text. Held by value: every test has its own registry.
+//! Counters, gauges and histograms, as Prometheus text. Held by value: every test has its own registry.
 //!
-//! No label carries a tenant, a user or row data: labels are bounded and public to whoever scrapes.
+//! No label carries a tenant, a user or row data: labels are bounded and public to whoever scrapes. Names of watched tables and of
+//! what is configured are among them, so `http.metrics_listen` keeps `/metrics` off the address that clients reach.
+
+mod clock;
+mod labels;
+mod latency;
+mod text;
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use crate::disconnect::Disconnect;
-
-/// A label `transport`: `sse`, `websocket` or `json`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Transport {
-    transport: &'static str,
-}
-
-/// A label `reason`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
-    reason: &'static str,
-}
-
-/// Labels `source`, a configured name or empty, and `outcome`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Delivery {
-    source: String,
-    outcome: &'static str,
-}
-
-/// A label `consumer`: names from the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Consumer {
-    consumer: String,
-}
-
-/// Labels `consumer` and `outcome`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Attempted {
-    consumer: String,
-    outcome: &'static str,
-}
+use crate::replay::Reset;
+pub use clock::DatabaseClock;
+use labels::{Answered, Attempted, Channel, Consumer, Delivery, Outcome, Reason, Transport};
+pub use latency::Latency;
+pub use text::{Connections, Moment};
 
 /// How an attempt to deliver went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,21 +34,15 @@ pub enum Went {
     GivenUp,
 }
 
-/// Labels `route`, as in the list of routes, `method` and `status`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
-    route: &'static str,
-    method: String,
-    status: u16,
-}
+/// Labels of `channel`.
+const OURS: &str = "ours";
+const PLAIN: &str = "plain";
 
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Notifications read from PostgreSQL.
     pub notifications: Counter,
-    /// Of these, not readable as what their channel is for, and skipped.
-    pub undecodable: Counter,
     /// Of these, on plain channels and dropped, because too much waited or the connection was lost meanwhile.
     pub channels_lost: Counter,
     /// Events dispatched to rings.
@@ -82,12 +53,34 @@ pub struct Metrics {
     pub audited: Counter,
     /// Listening connections made after the first.
     pub reconnects: Counter,
-    /// Subscribers that were told to fetch their state again.
-    pub resets: Counter,
+    /// Whether the listening connection is there.
+    pub connected: Gauge,
+    /// From sending the newest checkpoint to hearing it, in seconds.
+    pub round_trip: Gauge<f64, AtomicU64>,
+    /// Notifications that wait for a read of the log.
+    pub waiting: Gauge,
+    /// Events that the newest checkpoint saw in the log and that had not been dispatched.
+    pub behind: Gauge,
+    /// How full PostgreSQL's NOTIFY queue is, 0 to 1.
+    pub queue_usage: Gauge<f64, AtomicU64>,
+    /// How long events are on their way.
+    pub latency: Latency,
     /// Rings moved on by retention.
     pub rotations: Counter,
     /// Times that a consumer had been away for longer than the log reaches back.
     pub consumer_gaps: Counter,
+    /// Revocations that are known.
+    pub revocations: Gauge,
+    /// Times that they could not be read.
+    pub revocations_unread: Counter,
+    /// Time since the public keys of an issuer were last read; of several, the longest.
+    pub keys_age: Gauge,
+    /// Sockets that could not be accepted.
+    pub accept_failures: Counter,
+    /// TLS handshakes that did not come to an end in time, or to none.
+    pub handshakes_failed: Counter,
+    /// Streams of HTTP/2 that were reset because their client took nothing.
+    pub streams_stalled: Counter,
     /// Size of the log on disk, indexes included.
     pub log_bytes: Gauge,
     /// Age of its oldest event.
@@ -96,10 +89,8 @@ pub struct Metrics {
     owed: Family<Consumer, Gauge>,
     owed_seconds: Family<Consumer, Gauge>,
     dead_letters: Family<Consumer, Gauge>,
-    ready: Gauge,
-    tenants: Gauge,
-    ring_events: Gauge,
-    ring_bytes: Gauge,
+    undecodable: Family<Channel, Counter>,
+    resets: Family<Reason, Counter>,
     connections: Family<Transport, Gauge>,
     delivered: Family<Transport, Counter>,
     disconnects: Family<Reason, Counter>,
@@ -107,10 +98,31 @@ pub struct Metrics {
     requests: Family<Answered, Counter>,
     inbound: Family<Delivery, Counter>,
     answers: Family<Reason, Counter>,
-    cpu: Gauge<f64, AtomicU64>,
+    reloads: Family<Outcome, Counter>,
+    certificate_ends: Gauge,
+    tls_reloads: Family<Outcome, Counter>,
 }
 
 impl Metrics {
+    /// With every label that is known beforehand at zero: a rate needs the value before the first.
+    pub fn new() -> Self {
+        let new = Self::default();
+        for transport in ["sse", "websocket", "json"] {
+            new.connections(transport, 0);
+        }
+        ["sse", "websocket"].into_iter().for_each(|transport| _ = new.delivered(transport));
+        for why in Disconnect::ALL {
+            new.disconnects.get_or_create(&Reason { reason: why.reason() }).inc_by(0);
+        }
+        for why in [Reset::Unknown, Reset::History] {
+            new.resets.get_or_create(&Reason { reason: why.reason() }).inc_by(0);
+        }
+        for channel in [OURS, PLAIN] {
+            new.undecodable.get_or_create(&Channel { channel }).inc_by(0);
+        }
+        new
+    }
+
     /// Adds `change` to the open connections of a transport.
     pub fn connections(&self, transport: &'static str, change: i64) {
         self.connections.get_or_create(&Transport { transport }).inc_by(change);
@@ -137,12 +149,34 @@ impl Metrics {
         codes.iter().map(|reason| self.refused.get(&Reason { reason }).map_or(0, |counter| counter.get())).sum()
     }
 
+    /// Counts a notification that is not readable as what its channel is for, and is skipped: how many of its kind there were.
+    pub fn undecodable(&self, plain: bool) -> u64 {
+        let channel = if plain { PLAIN } else { OURS };
+        self.undecodable.get_or_create(&Channel { channel }).inc() + 1
+    }
+
+    /// Notifications skipped so far.
+    pub fn skipped(&self) -> u64 {
+        [OURS, PLAIN].into_iter().filter_map(|channel| Some(self.undecodable.get(&Channel { channel })?.get())).sum()
+    }
+
+    /// Counts a subscriber that was told to fetch its state again.
+    pub fn reset(&self, why: Reset) {
+        self.resets.get_or_create(&Reason { reason: why.reason() }).inc();
+    }
+
+    /// Subscribers told so far.
+    pub fn resets(&self) -> u64 {
+        let of = |why: Reset| Some(self.resets.get(&Reason { reason: why.reason() })?.get());
+        [Reset::Unknown, Reset::History].into_iter().filter_map(of).sum()
+    }
+
     /// Counts a connection that the server ended.
     pub fn disconnect(&self, why: Disconnect) {
         self.disconnects.get_or_create(&Reason { reason: why.reason() }).inc();
     }
 
-    /// Counts a refused request by its problem's code.
+    /// Counts a problem, by its code, that a request, a frame or a command is answered with.
     pub fn refused(&self, code: &'static str) {
         self.refused.get_or_create(&Reason { reason: code }).inc();
     }
@@ -163,6 +197,22 @@ impl Metrics {
         self.answers.get_or_create(&Reason { reason: told }).inc();
     }
 
+    /// Counts a configuration read again: `taken_up` or `refused`.
+    pub fn reloaded(&self, outcome: &'static str) {
+        self.reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Notes when the certificate in force ends, in seconds since 1970.
+    pub fn certificate_ends(&self, ends: Option<i64>) {
+        self.certificate_ends.set(ends.unwrap_or(0));
+    }
+
+    /// Counts a certificate that was read anew, by whether it can be used.
+    pub fn tls_reload(&self, used: bool) {
+        let outcome = if used { "used" } else { "refused" };
+        self.tls_reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
     /// Counts an attempt to deliver.
     pub fn delivery(&self, consumer: &str, went: Went) {
         let outcome = match went {
@@ -180,56 +230,5 @@ impl Metrics {
         self.owed.get_or_create(&consumer).set(owed);
         self.dead_letters.get_or_create(&consumer).set(dead);
         self.owed_seconds.get_or_create(&consumer).set(oldest_s);
-    }
-
-    /// The Prometheus text. Sizes of rings and readiness are read at this moment.
-    pub fn text(&self, ready: bool, rings: (usize, usize, usize)) -> Result<String, std::fmt::Error> {
-        self.ready.set(i64::from(ready));
-        self.tenants.set(rings.0 as i64);
-        self.ring_events.set(rings.1 as i64);
-        self.ring_bytes.set(rings.2 as i64);
-        self.cpu.set(crate::process::cpu_seconds().unwrap_or_default());
-        let mut registry = Registry::with_prefix("tidings");
-        let one = &mut registry;
-        one.register("notifications", "Notifications read from PostgreSQL", self.notifications.clone());
-        one.register("undecodable", "Notifications that could not be read and were skipped", self.undecodable.clone());
-        let lost = "Notifications of plain channels dropped while they waited for a read of the log";
-        one.register("channels_lost", lost, self.channels_lost.clone());
-        one.register("events", "Events dispatched to subscribers' rings", self.events.clone());
-        one.register("events_caught_up", "Events read from the log after a gap", self.caught_up.clone());
-        one.register("events_audited", "Events in the log that were never notified", self.audited.clone());
-        one.register("listener_reconnects", "Listening connections made after the first", self.reconnects.clone());
-        one.register(
-            "consumer_gaps",
-            "Times a consumer had been away for longer than the log",
-            self.consumer_gaps.clone(),
-        );
-        one.register("deliveries", "Attempts to deliver, by consumer and outcome", self.deliveries.clone());
-        one.register("deliveries_owed", "Deliveries that are not done", self.owed.clone());
-        one.register(
-            "deliveries_oldest_seconds",
-            "How long the oldest of them has been tried",
-            self.owed_seconds.clone(),
-        );
-        one.register("dead_letters", "Deliveries that were given up", self.dead_letters.clone());
-        one.register("log_rotations", "Partitions of the log emptied by retention", self.rotations.clone());
-        one.register("log_bytes", "Size of the log on disk, with its indexes", self.log_bytes.clone());
-        one.register("log_oldest_seconds", "Age of the oldest event in the log", self.log_seconds.clone());
-        one.register("ready", "Whether this bridge listens and has caught up", self.ready.clone());
-        one.register("tenants", "Tenants with a ring in memory", self.tenants.clone());
-        one.register("ring_events", "Events held in rings", self.ring_events.clone());
-        one.register("ring_bytes", "Bytes held in rings", self.ring_bytes.clone());
-        one.register("connections", "Open connections", self.connections.clone());
-        one.register("events_delivered", "Events written to sockets", self.delivered.clone());
-        one.register("disconnects", "Connections that the server ended", self.disconnects.clone());
-        one.register("resets", "Subscribers told to fetch their state again", self.resets.clone());
-        one.register("requests", "Requests answered, by route, method and status", self.requests.clone());
-        one.register("refused", "Requests refused, by problem code", self.refused.clone());
-        one.register("inbound", "Webhooks delivered, by source and outcome", self.inbound.clone());
-        one.register("answers", "Attempts of the responder, by how they ended", self.answers.clone());
-        one.register("process_cpu_seconds", "CPU time of this process", self.cpu.clone());
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry)?;
-        Ok(text)
     }
 }
