@@ -2,7 +2,6 @@
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Bridge, Database, Ws, admin, member};
@@ -140,68 +139,6 @@ async fn the_fifth_strike_ends_the_connection() {
     assert_eq!(bye, json!({"type": "bye", "code": 4502, "reason": "protocol", "reconnect": false}));
     assert_eq!(close_code(&mut ws, "five strikes").await, 4502);
     assert_eq!(Ws::open(&bridge, &member("acme"), "acme", json!({})).await.close, None);
-}
-
-/// A client's frame, bytes as given: first byte, mask, payload.
-fn frame(first: u8, masked: bool, payload: &[u8]) -> Vec<u8> {
-    let mask_bit = if masked { 0x80 } else { 0 };
-    let mut bytes = vec![first];
-    match payload.len() {
-        len @ 0..=125 => bytes.push(mask_bit | len as u8),
-        len => {
-            bytes.push(mask_bit | 126);
-            bytes.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-    }
-    if masked {
-        bytes.extend_from_slice(&[0; 4]);
-    }
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-#[tokio::test]
-async fn what_breaks_the_websocket_protocol_is_closed_with_its_code() {
-    let db = Database::new().await;
-    let bridge = Bridge::start(&db).await;
-    let ping = br#"{"type":"ping"}"#;
-    let mut huge = vec![0x81, 0xff];
-    huge.extend_from_slice(&u64::MAX.to_be_bytes());
-    huge.extend_from_slice(&[0; 4]);
-    let mut large = vec![0x81, 0xff];
-    large.extend_from_slice(&300_000_u64.to_be_bytes());
-    large.extend_from_slice(&[0; 4]);
-    for (what, bytes, code) in [
-        ("unmasked", frame(0x81, false, ping), 1002),
-        ("reserved bit", frame(0xc1, true, ping), 1002),
-        ("reserved opcode", frame(0x83, true, ping), 1002),
-        ("continuation of nothing", frame(0x80, true, ping), 1002),
-        ("long control frame", frame(0x89, true, &[0; 126]), 1002),
-        ("fragmented control frame", frame(0x09, true, b""), 1002),
-        ("not UTF-8", frame(0x81, true, b"\xff\xfe"), 1007),
-        ("larger than is read", large, 1009),
-        ("larger than can be", huge, 0),
-    ] {
-        let mut ws = Ws::open(&bridge, &member("acme"), "acme", json!({})).await;
-        ws.socket.get_mut().write_all(&bytes).await.unwrap();
-        let closed = close_code(&mut ws, what).await;
-        assert!(closed == code || (code == 0 && matches!(closed, 1002 | 1009)), "{what}: {closed}");
-    }
-    assert_eq!(bridge.get("/readyz").await.0, 200);
-}
-
-#[tokio::test]
-async fn fragments_and_frames_cut_anywhere_are_one_message() {
-    let db = Database::new().await;
-    let (_bridge, mut ws) = connected(&db).await;
-    let mut bytes = frame(0x01, true, br#"{"type":"#);
-    bytes.extend(frame(0x89, true, b"between"));
-    bytes.extend(frame(0x80, true, br#""ping"}"#));
-    for byte in bytes {
-        ws.socket.get_mut().write_all(&[byte]).await.unwrap();
-        ws.socket.get_mut().flush().await.unwrap();
-    }
-    assert_eq!(ws.frame().await.unwrap()["type"], "pong");
 }
 
 /// A handshake with some headers changed; without a value, left out.

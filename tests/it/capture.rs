@@ -256,8 +256,11 @@ fn shape(value: &Value) -> Value {
 async fn what_postgresql_notifies_has_the_documented_shapes() {
     let db = Database::watched(PLAIN, "tenant => 'tenant'").await;
     let large = "insert into t select 1, 'acme', string_agg(md5(i::text), '') from generate_series(1, 400) i";
+    let traced = "begin; select set_config('tidings.traceparent', '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01', true);
+        update t set a = 'y'; commit";
     for (kind, sql, documented) in [
         ("eid", "insert into t values (2, 'acme'); update t set a = 'x'", include_str!("../payloads/event.json")),
+        ("eid", traced, include_str!("../payloads/traced.json")),
         ("ref", large, include_str!("../payloads/reference.json")),
         (
             "ref",

@@ -130,7 +130,7 @@ async fn a_plain_event_for_one_user_is_seen_by_nobody_else() {
     assert_eq!((seen.len(), &seen[0]["audience"]), (1, &json!("ann")));
     assert_eq!(root.until_sentinel().await, seen);
     assert_eq!(bob.until_sentinel().await, [Value::Null; 0]);
-    assert_eq!(metric(&bridge, "tidings_undecodable_total").await, 2.0);
+    assert_eq!(metric(&bridge, r#"tidings_undecodable_total{channel="plain"}"#).await, 2.0);
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn hostile_payloads_are_counted_and_do_no_harm() {
     assert_eq!(events.len(), 2);
     assert!(events.iter().all(|event| event["id"].is_null() && event["source"] == "/channel/orders"), "{events:?}");
     assert_eq!(events[1]["data"]["x"], "</script>\n\nid: 1-1-1\n\ndata: {}");
-    assert_eq!(metric(&bridge, "tidings_undecodable_total").await, hostile.len() as f64);
+    assert_eq!(metric(&bridge, r#"tidings_undecodable_total{channel="plain"}"#).await, hostile.len() as f64);
 }
 
 #[tokio::test]

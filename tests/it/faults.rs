@@ -1,9 +1,18 @@
 //! What breaks between PostgreSQL and a client loses nothing: the listening connection, PostgreSQL, the bridge.
 
+mod changed;
+mod disk;
+mod half_open;
+mod lagging;
+mod scene;
+mod stopped;
+mod unreachable;
+
 use std::collections::{BTreeMap, HashSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings::private_postgres::{Options, PrivatePostgres, Stop};
@@ -24,9 +33,14 @@ struct Writers {
 
 impl Writers {
     fn start(url: &str) -> Self {
+        Self::counting(url, &["a", "b", "c", "d"].map(|row| ("acme", row)), Duration::ZERO)
+    }
+
+    /// In rows of tenants, with a pause between the commits of each.
+    fn counting(url: &str, rows: &[(&'static str, &'static str)], pace: Duration) -> Self {
         let (stop, commits, mut running) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)), JoinSet::new());
-        for row in ["a", "b", "c", "d"] {
-            running.spawn(count_upwards(url.to_owned(), row, stop.clone(), commits.clone()));
+        for row in rows {
+            running.spawn(count_upwards(url.to_owned(), *row, pace, stop.clone(), commits.clone()));
         }
         Self { stop, running, commits }
     }
@@ -44,12 +58,18 @@ impl Writers {
     }
 }
 
-async fn count_upwards(url: String, row: &str, stop: CancellationToken, commits: Arc<AtomicUsize>) -> (String, u64) {
+async fn count_upwards(
+    url: String,
+    (tenant, row): (&str, &str),
+    pace: Duration,
+    stop: CancellationToken,
+    commits: Arc<AtomicUsize>,
+) -> (String, u64) {
     let (mut client, mut step) = (reach(&url).await, 0);
     while !stop.is_cancelled() {
         // Where a commit's fate is unknown, trying again changes nothing if it had succeeded.
         let sql = format!(
-            "insert into documents as d (id, tenant_id, name, size) values ('{row}', 'acme', 'x', {}) on conflict (id)
+            "insert into documents as d (id, tenant_id, name, size) values ('{row}', '{tenant}', 'x', {}) on conflict (id)
              do update set size = excluded.size where d.size < excluded.size",
             step + 1
         );
@@ -57,6 +77,11 @@ async fn count_upwards(url: String, row: &str, stop: CancellationToken, commits:
             Ok(()) => {
                 step += 1;
                 commits.fetch_add(1, Relaxed);
+                tokio::time::sleep(pace).await;
+            }
+            // Where the server lives and refuses, such as with a full disk, it may accept in a moment.
+            Err(error) if error.as_db_error().is_some_and(|refused| refused.code().code() == "53100") => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(_) => client = reach(&url).await,
         }

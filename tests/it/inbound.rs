@@ -117,7 +117,8 @@ async fn a_delivery_whose_session_is_killed_leaves_nothing_and_is_taken_when_it_
     };
     let (killed, ()) = tokio::join!(delivery.send(&bridge, "pipeline"), kill);
     assert_eq!(killed.problem(), (503, "database_unavailable".into()));
-    assert_eq!(delivery.send(&bridge, "pipeline").await.status, 200);
+    let again = delivery.send(&bridge, "pipeline").await;
+    assert_eq!(again.status, 200, "{:?}", again.body);
     assert_eq!(taken(&db).await, "acme acme");
 }
 

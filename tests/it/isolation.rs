@@ -1,6 +1,14 @@
 //! Nothing of one tenant reaches another, and nothing for one user reaches anybody but them and their tenant's admins:
 //! live, replayed from the ring and from the log, in pages.
 
+mod connections;
+mod names;
+mod people;
+mod routes;
+mod rows;
+mod site;
+mod sockets;
+
 use serde_json::{Value, json};
 
 use crate::support::{Bridge, Database, Sse, Ws, admin, events_of, get_page, member, token};

@@ -226,5 +226,8 @@ async fn garbage_on_the_channel_is_skipped_and_counted_and_the_stream_goes_on() 
     db.sentinel("acme").await;
     assert_eq!(sse.until_sentinel().await, [json!(null); 0]);
     let metrics = reqwest::get(bridge.url("/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains(&format!("tidings_undecodable_total {}\n", garbage.len())), "{metrics}");
+    assert!(
+        metrics.contains(&format!("tidings_undecodable_total{{channel=\"ours\"}} {}\n", garbage.len())),
+        "{metrics}"
+    );
 }

@@ -111,7 +111,7 @@ async fn one_user_who_polls_too_often_is_told_to_wait_and_nobody_else_is() {
     for path in paths {
         let refused = poll(&bridge, path, "").await;
         assert_eq!(refused.problem(), (429, "too_many_requests".into()), "{path}");
-        assert_eq!(refused.header("retry-after"), "1");
+        assert!(["1", "2"].contains(&refused.header("retry-after")), "{path}");
     }
     let path = "/v1/tenants/acme/documents";
     for other in [token(json!({"sub": "bob", "tenant": "acme"})), admin()] {

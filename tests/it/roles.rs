@@ -12,9 +12,9 @@ use crate::cli::tidings;
 use crate::support::{Answer, Bridge, Database, Sse, Ws, admin, connect, eventually, get_page, member, token};
 
 /// A database of a DBA, in which tidings is installed for the roles `…-Owner` and `…-Service`: names that SQL must quote.
-struct Site {
-    db: Database,
-    dba: Client,
+pub struct Site {
+    pub db: Database,
+    pub dba: Client,
 }
 
 /// An answer to "who may what" that lists what should not be there.
@@ -46,7 +46,7 @@ impl Site {
     }
 
     /// Installed, with a table of the application's in schema app, and a login for each part.
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let site = Self::bare().await;
         site.install().await;
         let name = site.db.name();
@@ -74,23 +74,23 @@ impl Site {
     }
 
     /// A session of one of the roles.
-    async fn session(&self, who: &str) -> Client {
+    pub async fn session(&self, who: &str) -> Client {
         connect(&self.url_of(who)).await
     }
 
     /// A bridge that logs in with no more than the service role, and migrates when there is something to migrate.
-    async fn bridge(&self) -> Bridge {
+    pub async fn bridge(&self) -> Bridge {
         Bridge::with(&self.url_of("bridge"), &[("database.migrate", "true")]).await
     }
 
     /// Runs as the DBA.
-    async fn run(&self, sql: &str) {
+    pub async fn run(&self, sql: &str) {
         self.dba.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     }
 }
 
 /// Runs a statement that must be refused for want of a right.
-async fn may_not(session: &Client, sql: &str) {
+pub async fn may_not(session: &Client, sql: &str) {
     let refused = session.batch_execute(sql).await.expect_err(sql);
     assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {refused:?}");
 }

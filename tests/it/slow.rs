@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tidings::private_postgres::{Options, PrivatePostgres};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{Bridge, Database, Sse, Ws, admin, events_of, eventually, member};
+use crate::support::{Bridge, Database, SECRET, Sse, Ws, admin, events_of, eventually, member};
 
 /// A client with little room that sends a request and then does not read.
 async fn stopped(address: SocketAddr, path: &str, headers: &str) -> TcpStream {
@@ -175,6 +176,115 @@ async fn a_client_that_stays_behind_for_too_long_is_told_so() {
     slow.read_to_string(&mut rest).await.unwrap_or_default();
     let whole = String::from_utf8_lossy(&text).into_owned() + &rest;
     assert!(whole.contains(r#"{"code":4008,"reason":"slow","reconnect":true}"#));
+}
+
+/// Reads a byte now and then until `end`. What the system has taken for the socket comes long after it was closed.
+async fn trickle(mut socket: TcpStream, end: &CancellationToken) {
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(20));
+    while let Some(Ok(1)) = end.run_until_cancelled(socket.read(&mut [0; 1])).await {
+        end.run_until_cancelled(pace.tick()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_a_byte_now_and_then_is_closed_as_slow() {
+    let db = Database::new().await;
+    // It never is without progress for as long as the other deadline lasts.
+    let settings = [("limits.slow_after", "2s"), ("http.write_timeout", "1h"), ("ring.bytes_max", "64MiB")];
+    let bridge = Bridge::with(&db.url, &settings).await;
+    let (sse, ws) = (stopped_sse(&bridge).await, stopped_ws(&bridge).await);
+    connected(&bridge, 2).await;
+    for block in 0..10 {
+        emit(&db, block * 500 + 1, (block + 1) * 500, 1200).await;
+    }
+    let closed = async |count: f64| {
+        eventually("it is closed", || async {
+            metric(&bridge, "tidings_disconnects_total{reason=\"slow\"}").await == count
+        })
+        .await;
+    };
+    let end = CancellationToken::new();
+    let both = async {
+        closed(2.0).await;
+        end.cancel();
+    };
+    tokio::join!(trickle(sse, &end), trickle(ws, &end), both);
+    // Pages too, more of them on one socket than any buffer of the system holds.
+    let page = "/v1/tenants/acme/events?limit=1000";
+    let mut pages = stopped(bridge.address, page, "").await;
+    let more = format!("GET {page} HTTP/1.1\r\nhost: b\r\nauthorization: Bearer {}\r\n\r\n", member("acme"));
+    pages.write_all(more.repeat(10).as_bytes()).await.unwrap();
+    let end = CancellationToken::new();
+    let gone = async {
+        closed(3.0).await;
+        end.cancel();
+    };
+    tokio::join!(trickle(pages, &end), gone);
+}
+
+#[tokio::test]
+async fn those_who_do_not_read_what_they_resume_hold_little_memory() {
+    let db = Database::new().await;
+    let old = db.text("select tidings.cursor()").await;
+    // 16 MiB in rows of 8 KiB, all of it older than the ring of the server that is started next.
+    for block in 0..4 {
+        emit(&db, block * 500 + 1, (block + 1) * 500, 8 << 10).await;
+    }
+    let server = Server::start(&db, &[("TIDINGS__HTTP__WRITE_TIMEOUT", "1h")]).await;
+    let mut good = Sse::open(&server.bridge, &member("acme"), "acme", "").await;
+    let before = server.resident_bytes();
+    let mut readers = Vec::new();
+    for _ in 0..60 {
+        let path = format!("/v1/tenants/acme/events?after={old}");
+        readers.push(stopped(server.bridge.address, &path, "accept: text/event-stream\r\n").await);
+    }
+    connected(&server.bridge, 61).await;
+    eventually("all have what they take", || async {
+        metric(&server.bridge, "tidings_turns_taken").await + metric(&server.bridge, "tidings_turns_awaited").await
+            == 0.0
+    })
+    .await;
+    db.sentinel("acme").await;
+    assert!(good.until_sentinel().await.is_empty());
+    let grown = server.resident_bytes().saturating_sub(before);
+    // What the system holds for their sockets is not counted. A page of 250 rows for each would be 120 MiB, and grow.
+    assert!(grown < 60 << 20, "{} KiB for each of 60", grown / 60 / 1024);
+}
+
+/// `tidings serve` in a process of its own, whose memory can be looked at.
+struct Server {
+    child: tokio::process::Child,
+    bridge: Bridge,
+}
+
+impl Server {
+    async fn start(db: &Database, more: &[(&str, &str)]) -> Self {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listen = address.to_string();
+        let environment = [
+            ("TIDINGS__DATABASE__URL", &*db.url),
+            ("TIDINGS__DATABASE__MIGRATE", "false"),
+            ("TIDINGS__HTTP__LISTEN", &listen),
+            ("TIDINGS__AUTH__SECRET", SECRET),
+            ("TIDINGS__LIMITS__CONNECTIONS_PER_USER", "10000"),
+            ("TIDINGS__LIMITS__OPENS_PER_USER", "10000"),
+        ];
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidings"));
+        command.arg("serve").env_clear().envs(environment).envs(more.iter().copied()).kill_on_drop(true);
+        let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let bridge = Bridge::elsewhere(address);
+        eventually("the server is ready", || async {
+            reqwest::get(bridge.url("/readyz")).await.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+        Self { child, bridge }
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
 }
 
 #[tokio::test]

@@ -48,6 +48,19 @@ async fn a_ticket_used_on_two_instances_at_once_opens_one_stream() {
 }
 
 #[tokio::test]
+async fn a_spent_ticket_stays_spent_after_a_restart_and_another_stays_good() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let (spent, good) = (ticket(&bridge, &member("acme")).await, ticket(&bridge, &member("acme")).await);
+    let path = |ticket: &str| format!("/v1/tenants/acme/events?ticket={ticket}");
+    assert_eq!(stream(&bridge, &path(&spent)).await.status, 200);
+    bridge.stop().await;
+    let bridge = Bridge::start(&db).await;
+    assert_eq!(stream(&bridge, &path(&spent)).await.problem(), (401, "ticket_spent".into()));
+    assert_eq!(stream(&bridge, &path(&good)).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_ticket_that_has_expired_or_never_was_is_refused() {
     let db = Database::new().await;
     let bridge = Bridge::start(&db).await;

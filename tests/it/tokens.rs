@@ -248,3 +248,62 @@ async fn a_token_within_the_leeway_opens_no_lasting_stream() {
     let mut ws = Ws::connect(&bridge, &late).await;
     assert_eq!(ws.frame().await.unwrap()["code"], 4510);
 }
+
+#[tokio::test]
+async fn a_refresh_with_more_rights_widens_at_once() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let narrow = token(json!({"sub": "ann", "tenant": "acme", "events": "n,sentinel"}));
+    let mut ws = Ws::open(&bridge, &narrow, "acme", json!({})).await;
+    db.run("select tidings.emit('acme', 'other'); select tidings.emit('acme', 'n', audience => 'bob')").await;
+    db.sentinel("acme").await;
+    assert_eq!(ws.until_sentinel().await, [json!(null); 0]);
+    let wide = token(json!({"sub": "ann", "tenant": ["acme", "globex"], "role": "admin"}));
+    ws.send(&json!({"type": "auth", "token": wide})).await;
+    assert_eq!(ws.frame().await.unwrap()["ok"], true);
+    db.run("select tidings.emit('acme', 'other'); select tidings.emit('acme', 'n', audience => 'bob')").await;
+    assert_eq!((&ws.next().await["type"], &ws.next().await["audience"]), (&json!("other"), &json!("bob")));
+    assert_eq!(ws.subscribe("g", "globex", json!({})).await["type"], "subscribed");
+    ws.send(&json!({"type": "auth", "token": member("acme")})).await;
+    let bye = ws.frame().await.unwrap();
+    assert_eq!(bye["code"], 4503, "and back again, it shows a tenant that is not the token's");
+}
+
+#[tokio::test]
+async fn a_refresh_to_the_same_name_in_another_tenant_is_another_user() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let mut ws = Ws::connect(&bridge, &member("acme")).await;
+    ws.send(&json!({"type": "auth", "token": member("globex")})).await;
+    assert_eq!(ws.frame().await.unwrap()["code"], 4503);
+    assert!(ws.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_tokens_ends_the_socket() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let mut ws = Ws::connect(&bridge, &member("acme")).await;
+    for round in 0..2 {
+        for _ in 0..if round == 0 { 19 } else { 20 } {
+            ws.send(&json!({"type": "auth", "token": "eyJhbGciOiJub25lIn0.e30."})).await;
+            assert_eq!(ws.frame().await.unwrap()["type"], "error");
+        }
+        if round == 0 {
+            ws.send(&json!({"type": "auth", "token": member("acme")})).await;
+            assert_eq!(ws.frame().await.unwrap()["ok"], true, "a good one begins anew");
+        }
+    }
+    assert_eq!(ws.frame().await.unwrap()["code"], 4501);
+    assert!(ws.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_page_does_not_wait_beyond_the_end_of_its_token() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let short = token(json!({"sub": "ann", "tenant": "acme", "exp": unix_now() + 2}));
+    let waiting = bridge.get_as(&short, "/v1/tenants/acme/events?after=now&wait=60");
+    let (status, page) = tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
+    assert_eq!((status, &page["events"]), (200, &json!([])));
+}

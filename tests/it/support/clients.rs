@@ -15,7 +15,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::Bridge;
 
 /// Nothing in these tests takes this long unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 type Bytes = Pin<Box<dyn Stream<Item = Result<Vec<u8>, reqwest::Error>> + Send>>;
 
@@ -38,14 +38,29 @@ impl Sse {
         Self::at(bridge, token, &format!("/v1/tenants/{tenant}/events"), Some(last_id)).await
     }
 
+    /// The same where nobody may be there to answer, or only somebody who is about to leave.
+    pub async fn try_resume(bridge: &Bridge, token: &str, tenant: &str, last_id: &str) -> Option<Self> {
+        let request = Self::request(bridge, token, &format!("/v1/tenants/{tenant}/events"), Some(last_id));
+        let response = request.send().await.ok().filter(|response| response.status() == 200)?;
+        Self::read(response, last_id).await
+    }
+
     pub async fn at(bridge: &Bridge, token: &str, path: &str, last_id: Option<&str>) -> Self {
-        let mut request =
-            super::answer::client().get(bridge.url(path)).bearer_auth(token).header("accept", "text/event-stream");
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id);
-        }
-        let response = request.send().await.unwrap();
+        let response = Self::request(bridge, token, path, last_id).send().await.unwrap();
         assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        Self::read(response, last_id.unwrap_or("")).await.expect("the stream ended before hello")
+    }
+
+    fn request(bridge: &Bridge, token: &str, path: &str, last_id: Option<&str>) -> reqwest::RequestBuilder {
+        let request = bridge.client().get(bridge.url(path)).bearer_auth(token).header("accept", "text/event-stream");
+        match last_id {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        }
+    }
+
+    /// A stream up to its hello; none where it ends before.
+    async fn read(response: reqwest::Response, last_id: &str) -> Option<Self> {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let bytes: Bytes = Box::pin(stream::unfold(response, |mut response| async move {
             match response.chunk().await {
@@ -54,12 +69,11 @@ impl Sse {
                 Err(error) => Some((Err(error), response)),
             }
         }));
-        let mut sse =
-            Self { blocks: bytes.eventsource(), hello: Value::Null, last_id: last_id.unwrap_or("").to_owned() };
-        let hello = sse.block().await.unwrap();
+        let mut sse = Self { blocks: bytes.eventsource(), hello: Value::Null, last_id: last_id.to_owned() };
+        let hello = sse.block().await?;
         assert_eq!(hello.event, "hello");
         sse.hello = serde_json::from_str(&hello.data).unwrap();
-        sse
+        Some(sse)
     }
 
     /// The next dispatched block; none at the end of the stream.
@@ -108,14 +122,19 @@ pub struct Ws {
 
 impl Ws {
     pub async fn connect(bridge: &Bridge, token: &str) -> Self {
+        Self::try_connect(bridge, token).await.expect("nobody takes the connection")
+    }
+
+    /// The same where nobody may be there, or only somebody who is about to leave.
+    pub async fn try_connect(bridge: &Bridge, token: &str) -> Option<Self> {
         let mut request = format!("ws://{}/v1/ws", bridge.address).into_client_request().unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         request.headers_mut().insert("sec-websocket-protocol", "tidings.v1.json".parse().unwrap());
-        let (socket, _) = connect_async(request).await.unwrap();
+        let (socket, _) = connect_async(request).await.ok()?;
         let mut ws = Self { socket, hello: Value::Null, close: None };
-        ws.hello = ws.frame().await.unwrap();
+        ws.hello = ws.frame().await?;
         assert_eq!(ws.hello["type"], "hello");
-        ws
+        Some(ws)
     }
 
     /// Connects and subscribes to a tenant as subscription `s`; `more` holds types, subject, after.

@@ -28,15 +28,22 @@ pub async fn server() -> &'static PrivatePostgres {
 
 async fn prepare(server: &PrivatePostgres) {
     let admin = connect(&server.url("postgres")).await;
+    roles(&admin).await;
     admin.batch_execute("create database template_tidings").await.unwrap();
     let template = server.url("template_tidings");
-    let wishes = Wishes { app: Some(Layout::Reference), ..Wishes::default() };
+    let wishes = Wishes { app: Some(Layout::Reference), owner: None, service: Some(SERVICE.into()) };
     migrate(&template.parse().unwrap(), &wishes).await.unwrap();
     let client = connect(&template).await;
     for name in ["documents", "notifications", "chat_sessions", "chat_messages"] {
         let file = format!("{}/triggers/{name}.sql", env!("CARGO_MANIFEST_DIR"));
         client.batch_execute(&std::fs::read_to_string(file).unwrap()).await.unwrap();
     }
+    // Bridges get what `migrate --service` gives, and what tests add themselves: tables of functions that they write.
+    let bridge = format!(
+        "alter default privileges in schema public grant all on tables to {SERVICE};
+         alter default privileges in schema public grant usage on sequences to {SERVICE};"
+    );
+    client.batch_execute(&bridge).await.unwrap();
     client
         .batch_execute(
             "insert into tenants (id, name) values ('acme', 'Acme'), ('globex', 'Globex'), ('initech', 'Initech');
@@ -45,6 +52,40 @@ async fn prepare(server: &PrivatePostgres) {
         )
         .await
         .unwrap();
+}
+
+/// What a bridge of production may, and the login with no more than that.
+const SERVICE: &str = "tests_service";
+const BRIDGE: &str = "tests_bridge";
+
+/// Roles belong to a whole server, and a dump that is restored there names them.
+async fn roles(admin: &Client) {
+    let make = format!(
+        "do $$ begin
+           perform pg_advisory_xact_lock(2);
+           if to_regrole('{SERVICE}') is null then
+             create role {SERVICE} nologin; create role {BRIDGE} login in role {SERVICE};
+           end if;
+         end $$"
+    );
+    admin.batch_execute(&make).await.unwrap();
+}
+
+/// A database that its superuser names, as a bridge reaches it: with the service role, so that a right that `grant_service` forgets
+/// is missing in every test. As it is where that role was given nothing, or a password is asked for.
+pub async fn for_bridges(url: &str) -> String {
+    let Ok((client, connection)) = url.parse::<tokio_postgres::Config>().unwrap().connect(NoTls).await else {
+        return url.to_owned();
+    };
+    TaskTracker::new().spawn(async move { _ = connection.await });
+    let knows = format!(
+        "select exists (select from pg_roles r, pg_namespace n
+           where r.rolname = '{BRIDGE}' and n.nspname = 'tidings' and has_schema_privilege(r.oid, n.oid, 'usage'))"
+    );
+    match client.query_one(&knows, &[]).await {
+        Ok(row) if row.get(0) => url.replacen("postgres@", &format!("{BRIDGE}@"), 1),
+        _ => url.to_owned(),
+    }
 }
 
 fn next_name() -> String {
@@ -85,6 +126,7 @@ impl Database {
     pub async fn empty_on(server: &PrivatePostgres) -> Self {
         let name = next_name();
         let admin = connect(&server.url("postgres")).await;
+        roles(&admin).await;
         admin.batch_execute(&format!("create database {name} template template0")).await.unwrap();
         let url = server.url(&name);
         Self { client: connect(&url).await, url }
