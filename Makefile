@@ -7,7 +7,7 @@ CONTRACT ?= run
 WEB ?= run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench fmt lint docs
+.PHONY: help setup demo test bench soak fuzz fmt lint docs
 
 help: ## print this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ test: setup ## everything that must hold before a change is pushed: format, lint
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo 'cargo-deny is not installed: licences and sources are not checked'; fi
 	$(CARGO) test --locked
+	@# What a feature adds is built and tried beside the rest, which is tried without it.
+	$(CARGO) clippy --locked --all-targets --features otel -- -D warnings
+	$(CARGO) test --locked --features otel --test it telemetry::
 	@if [ '$(CONTRACT)' = skip ]; then echo 'the published documents are not tried against a running server: CONTRACT=skip'; \
 	else bash .ci/setup contract && bash .ci/contract; fi
 	@if [ '$(WEB)' = skip ]; then echo 'the client package and the pages are not tried: WEB=skip'; \
@@ -33,6 +36,13 @@ test: setup ## everything that must hold before a change is pushed: format, lint
 
 bench: setup ## measure latency, throughput and memory on this machine
 	$(CARGO) run --release --locked -- bench
+
+soak: setup ## ten minutes of random faults under writers and 200 clients; SOAK_SECONDS=60 for less
+	$(CARGO) test --release --locked --test it soak -- --ignored --nocapture
+
+fuzz: ## look for input that cannot be taken, a minute at each door (wants cargo-fuzz and a nightly compiler)
+	@for door in fuzz/fuzz_targets/*.rs; do door=$$(basename $$door .rs); found=$$(mktemp -d); \
+	$(CARGO) +nightly fuzz run $$door $$found fuzz/corpus/$$door -- -max_total_time=60 -max_len=8192 || exit 1; rm -r $$found; done
 
 fmt: ## format the sources
 	$(CARGO) fmt

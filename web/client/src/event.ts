@@ -14,6 +14,8 @@ export interface TidingsEvent<Type extends string = string, Data = unknown> {
   audience?: string;
   /** Updates: the columns that changed, comma separated. */
   changed?: string;
+  /** W3C Trace Context of the transaction that made it, where that set one. */
+  traceparent?: string;
   /** The row after the change, or before a delete. */
   data: Data;
   /** The row was too large to send: fetch it by its subject. */

@@ -18,6 +18,8 @@ function environment(database: string, settings: Record<string, string> = {}): N
     TIDINGS__SHUTDOWN__DRAIN: '1s',
     // Tests ask faster than people do.
     TIDINGS__LIMITS__REQUESTS_PER_USER: '100000',
+    TIDINGS__LIMITS__FAILURES_PER_ADDRESS: '100000',
+    TIDINGS__LIMITS__OPENS_PER_USER: '100000',
     ...settings,
   };
 }
