@@ -174,9 +174,33 @@ const HEAD: &str = "left join lateral (select coalesce(l.snap, h.snap)::text as 
 /// `Base::unseen` word for word, with $2 xmax, $3 newest xid, $4 xip, $5 own xid, $6 own eid, $7 newest eid …
 const UNSEEN: &str = "case when l.xid = $5::text::xid8 then l.eid > $6
     else l.xid >= $2::text::xid8 or l.xid = any ($4::text[]::xid8[]) or (l.xid > $3::text::xid8 and l.eid >= $7) end";
+/// Transactions that can be open at the same time, of sessions, of background workers and prepared ones; and one more.
+const OPEN_MAX: &str = "(current_setting('max_connections')::int + current_setting('max_worker_processes')::int
+    + current_setting('max_wal_senders')::int + current_setting('max_prepared_transactions')::int + 1)";
 /// … and the transactions that may hold such events, as ranges of an index.
 const CANDIDATES: &str = "(l.xid > least($2::text::xid8, $3::text::xid8) or l.xid = $2::text::xid8
     or l.xid = any ($4::text[]::xid8[]) or l.xid = $5::text::xid8)";
+
+/// An eid before every event that a cursor has not seen, found without looking at all of them. $1 xmax, $2 xip, $3 own xid,
+/// $4 newest eid.
+///
+/// Of transactions with numbers from the cursor's `xmax` on, the first [`OPEN_MAX`] hold the oldest event. One with a higher
+/// number and an older event would have drawn that event's eid while all of those were open, as they have theirs from later:
+/// more than can be open at once. The cursor's own transaction counts for nothing there: what is unseen of it is newer than
+/// the newest that was seen.
+fn before_unseen() -> String {
+    format!(
+        "with recursive later as (
+            (select l.xid, l.eid from tidings._log l where l.xid >= $1::text::xid8 order by l.xid, l.eid limit 1)
+            union all select next.xid, next.eid from later, lateral (select l.xid, l.eid from tidings._log l
+                where l.xid > later.xid order by l.xid, l.eid limit 1) next),
+         oldest as (
+            select xid, eid from (select xid, eid from later limit {OPEN_MAX}) first
+            union all select named.xid, first.eid from unnest($2::text[]::xid8[]) named (xid),
+                lateral (select l.eid from tidings._log l where l.xid = named.xid order by l.eid limit 1) first)
+         select least($4, (select min(eid) from oldest where xid <> $3::text::xid8)) - 1"
+    )
+}
 
 impl Log {
     /// Reads through `pool`, for clients at most `readers` pages at a time.
@@ -184,7 +208,7 @@ impl Log {
         let callers = pool.status().max_size.saturating_sub(KEPT_BACK).max(1);
         Self {
             pool,
-            readers: Turnstile::new(readers),
+            readers: Turnstile::unhurried(readers),
             callers: Turnstile::new(callers),
             tasks: TaskTracker::new(),
             skipped: Counter::default(),
@@ -369,13 +393,8 @@ impl Log {
         let mut behind = last as i64;
         let rule: [&(dyn ToSql + Sync); 6] = [&xmax, &newest_xid, &xip, &own_xid, &own_eid, &newest_eid];
         if let (Scope::Tenant(_), 0, true) = (scope, last, *from != Base::default()) {
-            let sql = format!("select min(l.eid) from tidings._log l where l.eid > $1 and {CANDIDATES} and {UNSEEN}");
-            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&behind];
-            params.extend(rule);
-            match client.query_one(&client.prepare_cached(&sql).await?, &params).await?.get::<_, Option<i64>>(0) {
-                Some(first) => behind = first - 1,
-                None => return Ok(Page::default()),
-            }
+            let statement = client.prepare_cached(&before_unseen()).await?;
+            behind = client.query_one(&statement, &[&xmax, &xip, &own_xid, &newest_eid]).await?.get(0);
         }
         let (tenant, trace) = (scope.tenant(), self.trace());
         let fetch = portion.rows as i64 + 1;

@@ -6,12 +6,15 @@
 //!
 //! Invariants: one tenant never holds all turns, so that another finds one free, or waits for no more than one turn of
 //! each tenant that waits as well (`a_tenant_with_one_request_waits_for_one_turn_of_a_tenant_with_a_thousand`). Whoever
-//! gives up waiting costs nobody a turn (`who_gives_up_waiting_costs_nobody_a_turn`).
+//! gives up waiting costs nobody a turn (`who_gives_up_waiting_costs_nobody_a_turn`). A tenant that always has somebody
+//! waiting uses its turns half of the time, if they are unhurried (`an_unhurried_tenant_rests_as_long_as_it_worked`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
 use crate::event::TenantId;
 
@@ -26,6 +29,8 @@ pub struct Turnstile {
 
 #[derive(Debug)]
 struct Inner {
+    /// Whether a tenant rests after each turn.
+    rests: bool,
     free: usize,
     /// Of one tenant at the same time.
     share: usize,
@@ -38,6 +43,8 @@ struct Inner {
 struct Line {
     inside: usize,
     waiting: VecDeque<oneshot::Sender<Turn>>,
+    /// When the next of them may begin.
+    rested: Option<Instant>,
 }
 
 /// Somebody's turn, given back when dropped.
@@ -45,16 +52,29 @@ struct Line {
 pub struct Turn {
     inner: Arc<Mutex<Inner>>,
     whose: Whose,
+    /// Since when it is used; not while it waits for the rest to be over.
+    since: Option<Instant>,
 }
 
+/// The longest rest: a turn that took longer did not keep anything busy, but waited itself.
+const REST_MAX: Duration = Duration::from_millis(100);
 /// Of how many that wait those who have given up are looked for and forgotten.
 const SWEEP_EVERY: usize = 256;
 
 impl Turnstile {
     /// So many at once. A tenant gets three quarters of them, at least one.
     pub fn new(turns: usize) -> Self {
-        let share = (turns - turns.div_ceil(4)).max(1);
-        let inner = Inner { free: turns, share, lines: HashMap::new(), round: VecDeque::new() };
+        Self::with(turns, turns - turns.div_ceil(4), false)
+    }
+
+    /// So many at once, a tenant half of them; and while a tenant keeps some of them taken, each is followed by a pause as
+    /// long as the turn was. Turns that keep the database's processors busy leave others some, the more the scarcer they are.
+    pub fn unhurried(turns: usize) -> Self {
+        Self::with(turns, turns / 2, true)
+    }
+
+    fn with(turns: usize, share: usize, rests: bool) -> Self {
+        let inner = Inner { rests, free: turns, share: share.max(1), lines: HashMap::new(), round: VecDeque::new() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -73,7 +93,12 @@ impl Turnstile {
             }
         }
         self.admit();
-        turn.await.ok()
+        let mut turn = turn.await.ok()?;
+        if let Some(rested) = turn.rested() {
+            sleep_until(rested).await;
+        }
+        turn.since = Some(Instant::now());
+        Some(turn)
     }
 
     /// Turns taken, and callers that wait for one.
@@ -128,7 +153,13 @@ fn admit(inner: &Arc<Mutex<Inner>>) {
     loop {
         let Some((whose, next)) = lock(inner).next() else { return };
         // Outside the lock: one who gave up meanwhile hands the turn back, which drops it here.
-        let _ = next.send(Turn { inner: inner.clone(), whose });
+        let _ = next.send(Turn { inner: inner.clone(), whose, since: None });
+    }
+}
+
+impl Turn {
+    fn rested(&self) -> Option<Instant> {
+        lock(&self.inner).lines.get(&self.whose)?.rested
     }
 }
 
@@ -137,8 +168,11 @@ impl Drop for Turn {
         {
             let mut inner = lock(&self.inner);
             inner.free += 1;
+            let rests = inner.rests;
             if let Some(line) = inner.lines.get_mut(&self.whose) {
                 line.inside -= 1;
+                let used = self.since.filter(|_| rests).map(|since| since.elapsed().min(REST_MAX));
+                line.rested = used.map(|used| Instant::now() + used).or(line.rested);
             }
             inner.forget(&self.whose);
         }
@@ -180,6 +214,28 @@ mod tests {
         assert!(order.iter().position(|name| *name == "b").unwrap() <= 1, "b came behind {:?}", &order[..5]);
         assert_eq!(gate.size(), (0, 0));
         assert!(lock(&gate.inner).lines.is_empty() && lock(&gate.inner).round.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_unhurried_tenant_rests_as_long_as_it_worked() {
+        let gate = Turnstile::unhurried(4);
+        let worked = |turn: Option<Turn>, ms| {
+            let mut turn = turn.unwrap();
+            turn.since = turn.since.and_then(|since| since.checked_sub(Duration::from_millis(ms)));
+        };
+        let (first, second) = (gate.pass(tenant("a")).await, gate.pass(tenant("a")).await);
+        let mut third = std::pin::pin!(gate.pass(tenant("a")));
+        assert!(third.as_mut().now_or_never().is_none());
+        let ended = Instant::now();
+        worked(first, 60);
+        let third = third.await;
+        assert!(ended.elapsed() >= Duration::from_millis(60));
+        // One that hung does not hold up the next for as long.
+        worked(second, 60_000);
+        assert!(lock(&gate.inner).lines[&tenant("a")].rested <= Some(Instant::now() + REST_MAX));
+        drop(third);
+        // Nobody before them: nothing to wait for.
+        assert!(gate.pass(tenant("a")).now_or_never().is_some());
     }
 
     #[tokio::test]

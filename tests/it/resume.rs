@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::support::{Bridge, Database, Sse, member};
+use crate::support::{Bridge, Database, Sse, events_of, get_page, member};
 
 const WRITERS: u64 = 12;
 const ROWS: u32 = 600;
@@ -177,6 +177,66 @@ async fn every_event_is_delivered_once_and_500_resumes_lose_none() {
         "{} events, 500 resumes, repeated: {same} same instance, {second} second, {after} restarted",
         delivered.len()
     );
+}
+
+/// Two sessions, each in the middle of a transaction; `second` has the higher number.
+async fn two_open(db: &Database) -> (tokio_postgres::Client, tokio_postgres::Client) {
+    let (first, second) = (db.connect().await, db.connect().await);
+    for client in [&first, &second] {
+        client.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
+    }
+    (first, second)
+}
+
+async fn emit(client: &tokio_postgres::Client, tenant: &str, kind: &str) {
+    client.query_one("select tidings.emit($1, $2)", &[&tenant, &kind]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_reads_what_was_open_when_its_cursor_was_taken_whatever_its_numbers() {
+    let db = Database::new().await;
+    let bridge = Bridge::start(&db).await;
+    let types = async |cursor: &str| {
+        let page = get_page(&bridge, &member("acme"), "acme", &format!("?after={cursor}")).await;
+        events_of(&page.events).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()
+    };
+    emit(&db.client, "acme", "before").await;
+
+    // Listed by the cursor: the open one has the lower number.
+    let (open, done) = two_open(&db).await;
+    emit(&open, "acme", "listed").await;
+    emit(&done, "globex", "newest").await;
+    done.batch_execute("commit").await.unwrap();
+    let cursor = db.text("select tidings.cursor()").await;
+    open.batch_execute("commit").await.unwrap();
+    assert_eq!(types(&cursor).await, ["listed"]);
+
+    // Not listed, as it has the higher one; and yet its event is older than the newest that the cursor sees.
+    let (done, open) = two_open(&db).await;
+    emit(&open, "acme", "unlisted").await;
+    emit(&done, "globex", "newest").await;
+    done.batch_execute("commit").await.unwrap();
+    let cursor = db.text("select tidings.cursor()").await;
+    open.batch_execute("commit").await.unwrap();
+    assert_eq!(types(&cursor).await, ["unlisted"]);
+
+    // The rest of the transaction that it was taken in.
+    let own = db.connect().await;
+    own.batch_execute("begin").await.unwrap();
+    emit(&own, "acme", "own.first").await;
+    let cursor: String = own.query_one("select tidings.cursor()", &[]).await.unwrap().get(0);
+    emit(&own, "acme", "own.rest").await;
+    own.batch_execute("commit").await.unwrap();
+    assert_eq!(types(&cursor).await, ["own.rest"]);
+
+    // Begun after the snapshot that an event's transaction looks through, and ended before the event.
+    let old = db.connect().await;
+    old.batch_execute("begin isolation level repeatable read; select pg_current_xact_id()").await.unwrap();
+    emit(&db.client, "acme", "between").await;
+    emit(&old, "acme", "old.last").await;
+    old.batch_execute("commit").await.unwrap();
+    let id = db.text("select id from tidings.events where type = 'old.last'").await;
+    assert_eq!(types(&id).await, ["between"]);
 }
 
 #[tokio::test]
