@@ -25,6 +25,15 @@ const CONNECTIONS_MAX: &str = "1000000";
 /// Tokens outlive every bench.
 const TOKEN_TTL: Duration = Duration::from_secs(86_400);
 
+/// How many streams and sockets one user may ask for in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// Any number: all subscribers of a tenant are one user.
+    Lifted,
+    /// As many as the server lets them.
+    Limited,
+}
+
 /// A running child. Dropping it kills it.
 #[derive(Debug)]
 pub struct Measured {
@@ -42,7 +51,7 @@ impl Measured {
     ///
     /// # Errors
     /// When it does not start, ends, or is not ready in time.
-    pub async fn server(database: &str) -> Result<Self, BenchError> {
+    pub async fn server(database: &str, opens: Opens) -> Result<Self, BenchError> {
         let address = free_address().await?;
         let secret = format!("{:032x}", rand::random::<u128>());
         let mut command = this_program()?;
@@ -55,10 +64,12 @@ impl Measured {
             .env("TIDINGS__LIMITS__CONNECTIONS_PER_TENANT", CONNECTIONS_MAX)
             .env("TIDINGS__LIMITS__CONNECTIONS_PER_USER", CONNECTIONS_MAX)
             .env("TIDINGS__LIMITS__CONNECTIONS_PER_ADDRESS", CONNECTIONS_MAX)
-            .env("TIDINGS__LIMITS__OPENS_PER_USER", CONNECTIONS_MAX)
             .env("TIDINGS__SHUTDOWN__DRAIN", "0s")
             .env_remove("TIDINGS__DATABASE__URL_FILE")
             .env_remove("TIDINGS__AUTH__SECRET_FILE");
+        if opens == Opens::Lifted {
+            command.env("TIDINGS__LIMITS__OPENS_PER_USER", CONNECTIONS_MAX);
+        }
         if std::env::var_os("TIDINGS__TRACING__FILTER").is_none() {
             command.env("TIDINGS__TRACING__FILTER", "warn");
         }
@@ -107,16 +118,16 @@ impl Measured {
         Ok(())
     }
 
-    /// A token for one tenant; empty for the relay, which asks for none.
+    /// A token for a user of one tenant; empty for the relay, which asks for none.
     ///
     /// # Errors
     /// When it cannot be signed.
-    pub fn token(&self, tenant: &str) -> Result<String, BenchError> {
+    pub fn token(&self, tenant: &str, user: &str) -> Result<String, BenchError> {
         if self.auth.secret.is_none() {
             return Ok(String::new());
         }
         let request = TokenRequest {
-            sub: "bench".into(),
+            sub: user.into(),
             tenants: vec![tenant.to_owned()],
             role: Role::Member,
             events: None,

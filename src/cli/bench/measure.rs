@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::BenchError;
-use super::child::Measured;
+use super::child::{Measured, Opens};
 use super::client::{Subscribers, Target};
 use super::plan::{Load, Scenario, Transport};
 use super::report::{Delivered, Measurement, Spread};
@@ -22,6 +22,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 /// Memory is read when the accepting of connections has calmed down.
 const CALM: Duration = Duration::from_secs(2);
+/// Whose tokens subscribers have.
+const USER: &str = "bench";
 /// Faults quoted in a report; the others only count.
 const FAULTS_SHOWN: usize = 3;
 
@@ -45,7 +47,8 @@ pub async fn delivery(
 ) -> Result<Vec<Measurement>, BenchError> {
     let bare = |&(transport, _): &(Transport, usize)| transport == Transport::Bare;
     let relay = if groups.iter().any(bare) { Some(Measured::relay(&stage.url()).await?) } else { None };
-    let server = if groups.iter().all(bare) { None } else { Some(Measured::server(&stage.url()).await?) };
+    let server =
+        if groups.iter().all(bare) { None } else { Some(Measured::server(&stage.url(), Opens::Lifted).await?) };
     let mut connected = Vec::new();
     for &(transport, subscribers) in groups {
         let child = if transport == Transport::Bare { relay.as_ref() } else { server.as_ref() };
@@ -86,7 +89,7 @@ pub async fn memory(
     transport: Transport,
     connections: usize,
 ) -> Result<Measurement, BenchError> {
-    let server = Measured::server(&stage.url()).await?;
+    let server = Measured::server(&stage.url(), Opens::Lifted).await?;
     sleep(CALM).await;
     let before = server.resident_bytes();
     let tally = Tally::new(connections, tenants_of(transport, load), false);
@@ -114,7 +117,7 @@ pub async fn connect(child: &Measured, transport: Transport, tally: Tally, load:
     // New names each time: nothing in the server's rings, and no number used twice.
     let run = format!("{:06x}", rand::random::<u32>() >> 8);
     let tenants: Vec<String> = (0..tally.committed.len()).map(|index| format!("{transport}-{run}-{index}")).collect();
-    let with_token = |name: &String| Ok((name.clone(), child.token(name)?));
+    let with_token = |name: &String| Ok((name.clone(), child.token(name, USER)?));
     let target = Target {
         address: child.address,
         transport,
