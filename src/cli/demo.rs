@@ -36,6 +36,8 @@ Ctrl-C ends it and removes what it made; rows in a database that was given stay.
 const DATABASE: &str = "demo";
 /// The person in front of the demo has pressed ctrl-c and waits: clients are told to leave within this.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// One person's clients: as many files as any machine allows, where the default would begin with a warning on some.
+const CONNECTIONS_MAX: usize = 2000;
 /// What is watched, in the order of the folder.
 const WATCHED: [(&str, &str); 4] = [
     ("triggers/chat_messages.sql", include_str!("../../triggers/chat_messages.sql")),
@@ -65,6 +67,7 @@ pub async fn run(args: Args, mut config: Config) -> Result<ExitCode, Failure> {
     let (mut first, mut second) = (Signals::listen()?, Signals::listen()?);
     refuse_taken_port(&config)?;
     config.shutdown.drain = config.shutdown.drain.min(DRAIN_MAX);
+    config.limits.connections = config.limits.connections.min(CONNECTIONS_MAX);
     if config.auth.secret.is_empty() {
         config.auth.secret = Secret::new(format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()));
     }
