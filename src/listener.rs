@@ -327,9 +327,6 @@ impl Listener {
         if admitted {
             self.metrics.events.inc();
             self.metrics.latency.dispatched(&event);
-            if event.trace.is_some() {
-                self.log.traced();
-            }
             self.telemetry.dispatched(&event, || self.metrics.latency.clock.since(event.at_us));
             self.router.dispatch(event);
         }

@@ -130,7 +130,7 @@ pub struct Log {
     /// Reads that are under way.
     tasks: TaskTracker,
     skipped: Counter,
-    /// Whether the schema knows of traces, as bridges of this version run before the migration too, and there are any.
+    /// Whether the schema knows of traces: bridges of this version run before the migration too.
     traces: Arc<AtomicBool>,
 }
 
@@ -166,8 +166,10 @@ const KEPT_BACK: usize = 2;
 const COLUMNS: &str =
     "l.eid, l.xid::text::bigint as xid, l.nonce, (extract(epoch from l.at) * 1000000)::bigint as at_us,
     l.tenant, l.audience, l.type, l.source, l.subject, l.changed, l.data::text as data";
-/// The trace of an event's transaction, where the schema knows of traces and where not.
-const TRACE: &str = "(select t.trace from tidings._traced t where t.xid = l.xid and t.slot = l.slot) as trace";
+/// The trace of an event's transaction, where the schema knows of traces and where not. Looking for one costs as much as the
+/// row, so that is done only where there are any, which is asked once for all rows.
+const TRACE: &str = "case when (select exists (select from tidings._traced))
+    then (select t.trace from tidings._traced t where t.xid = l.xid and t.slot = l.slot) end as trace";
 const NO_TRACE: &str = "null::text as trace";
 /// The snapshot of an event, from its statement's first row. Only rings need it.
 const HEAD: &str = "left join lateral (select coalesce(l.snap, h.snap)::text as snap from tidings._log h where h.xid = l.xid and h.eid = l.head) head on true";
@@ -221,21 +223,14 @@ impl Log {
         Self { traces: self.traces.clone(), skipped: self.skipped.clone(), ..Self::new(pool, readers) }
     }
 
-    /// Looks whether events have traces. To be called when a connection was made, and now and then.
+    /// Looks whether events may have traces. To be called when a connection was made, and now and then.
     pub async fn look(&self) -> Result<(), LogError> {
         let client = self.pool.get().await?;
         let there = client.query_one("select to_regclass('tidings._traced') is not null", &[]).await?;
-        let any = there.get(0) && client.query_one("select exists (select from tidings._traced)", &[]).await?.get(0);
-        self.traces.store(any, Ordering::Relaxed);
+        self.traces.store(there.get(0), Ordering::Relaxed);
         Ok(())
     }
 
-    /// Notes that an event has come with one.
-    pub fn traced(&self) {
-        self.traces.store(true, Ordering::Relaxed);
-    }
-
-    /// Looking for a trace costs as much as the row, so that is done only where there are any.
     fn trace(&self) -> &'static str {
         if self.traces.load(Ordering::Relaxed) { TRACE } else { NO_TRACE }
     }

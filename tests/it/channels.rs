@@ -174,7 +174,7 @@ async fn a_reconnect_resumes_from_the_last_event_of_the_log() {
     drop(sse);
     order(&db, "acme", 3).await;
     db.run("select tidings.emit('acme', 'real', '{}', 'b')").await;
-    db.sentinel("acme").await;
+    Sse::heard(&bridge, &db).await;
     let mut resumed = Sse::resume(&bridge, &token, "acme", &last_id).await;
     assert_eq!(resumed.hello["resumed"], true);
     assert_eq!(subjects(&resumed.until_sentinel().await), ["b"]);

@@ -146,10 +146,11 @@ async fn a_killed_bridge_takes_its_viewers_with_it() {
     })
     .await;
     let id = begin(&bridge, &member("acme")).await;
+    let mut told = Sse::open(&bridge, &admin_of("eve", "acme"), "acme", "?types=chat.presence").await;
     let mut ada = Ws::connect(&killed, &admin_of("ada", "acme")).await;
     look(&mut ada, json!(id)).await;
+    assert_eq!(told.next().await["data"], json!({"session_id": id, "viewers": ["ada"]}));
     becomes(&bridge, json!({&*id: ["ada"]})).await;
-    let mut told = Sse::open(&bridge, &admin_of("eve", "acme"), "acme", "?types=chat.presence").await;
     process.kill().await.unwrap();
     becomes(&bridge, json!({})).await;
     assert_eq!(told.next().await["data"], json!({"session_id": id, "viewers": []}));

@@ -22,7 +22,7 @@ async fn a_read_only_database_goes_on_being_read() {
     scene.is_not_ready(&["no_checkpoint"]).await;
     scene.flows().await;
     assert_eq!(scene.metric("tidings_listener_reconnects_total").await, before);
-    scene.logged.told("a checkpoint could not be sent", 8);
+    scene.logged.told("a checkpoint could not be sent", 8).await;
     let again = "set default_transaction_read_only = off";
     scene.db.run(&format!("{again}; alter database {name} {again}")).await;
     scene.db.client.query_one(EVERYBODY_OF_THE_BRIDGE, &[]).await.unwrap();

@@ -74,8 +74,8 @@ async fn a_silent_network_is_told_once_and_counted() {
     scene.mend();
     scene.is_ready().await;
     scene.flows().await;
-    scene.logged.told("no listening connection", 6);
-    scene.logged.told("listening and caught up again", 2);
+    scene.logged.told("no listening connection", 6).await;
+    scene.logged.told("listening and caught up again", 2).await;
     assert!(scene.metric("tidings_listener_reconnects_total").await > before);
     scene.finish().await;
 }

@@ -39,7 +39,7 @@ async fn a_listening_backend_that_is_stopped_is_replaced() {
     .await;
     scene.is_ready().await;
     scene.flows().await;
-    scene.logged.told("no checkpoint came back", 2);
+    scene.logged.told("no checkpoint came back", 2).await;
     signal(pid, Signal::CONT);
     scene.flows().await;
     scene.finish().await;
@@ -86,6 +86,6 @@ async fn a_burst_of_terminated_backends_loses_nothing() {
     }
     scene.is_ready().await;
     scene.flows().await;
-    scene.logged.told("no listening connection", 25);
+    scene.logged.told("no listening connection", 25).await;
     scene.finish().await;
 }

@@ -21,7 +21,7 @@ async fn unreachable(door: Door) {
     scene.proxy.mend();
     scene.is_ready().await;
     scene.flows().await;
-    scene.logged.told("no listening connection", 8);
+    scene.logged.told("no listening connection", 8).await;
     scene.finish().await;
 }
 

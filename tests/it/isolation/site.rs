@@ -87,6 +87,7 @@ impl Site {
         );
         let path = "/v1/tenants/globex/uploads/quartz.pdf";
         assert_eq!(site.send(Form::Bearer, &Who::Ann.of(&["globex"]), "PUT", path, Some(&event)).await.status, 201);
+        Sse::heard(&site.bridge, &site.db).await;
         site
     }
 

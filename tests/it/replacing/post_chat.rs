@@ -52,6 +52,7 @@ async fn the_stream_of_one_conversation_is_its_subject_and_its_users_only() {
     let bridge = Bridge::start(&db).await;
     db.run(POST_CREATED).await;
     db.run("insert into chat_sessions (id, tenant_id, user_id) values ('s2', 'acme', 'ann')").await;
+    Sse::heard(&bridge, &db).await;
     let mut ann = Sse::open(&bridge, &member("acme"), "acme", "?subject=s1&types=chat_messages.*").await;
     let mut bob = Sse::open(&bridge, &token(json!({"sub": "bob", "tenant": "acme"})), "acme", "").await;
     db.run("insert into chat_messages (id, tenant_id, session_id, role, content) values ('x', 'acme', 's2', 'user', 'elsewhere')").await;

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::Bridge;
+use super::{Bridge, Database, member};
 
 /// Nothing in these tests takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -110,6 +110,13 @@ impl Sse {
                 event => events.push(event),
             }
         }
+    }
+
+    /// Waits until the bridge has heard all that is committed: whoever subscribes after this is sent none of it.
+    pub async fn heard(bridge: &Bridge, db: &Database) {
+        let mut sse = Self::open(bridge, &member("acme"), "acme", "?types=sentinel").await;
+        db.sentinel("acme").await;
+        sse.until_sentinel().await;
     }
 }
 
