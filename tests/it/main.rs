@@ -110,6 +110,8 @@ mod triggers_types;
 
 mod upgrade;
 mod uploads;
+#[cfg(target_os = "linux")]
+mod vanished;
 mod walls;
 mod watch;
 mod watched;

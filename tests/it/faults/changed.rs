@@ -26,8 +26,7 @@ async fn a_read_only_database_goes_on_being_read() {
     let again = "set default_transaction_read_only = off";
     scene.db.run(&format!("{again}; alter database {name} {again}")).await;
     scene.db.client.query_one(EVERYBODY_OF_THE_BRIDGE, &[]).await.unwrap();
-    scene.is_ready().await;
-    scene.flows().await;
+    scene.recovers().await;
     scene.finish().await;
 }
 
@@ -37,8 +36,7 @@ async fn another_channel_is_found_and_nothing_lost() {
     scene.db.run("update tidings._channel set name = 'tidings_' || replace(gen_random_uuid()::text, '-', '')").await;
     scene.commits().await;
     scene.logged_reconnect().await;
-    scene.is_ready().await;
-    scene.flows().await;
+    scene.recovers().await;
     scene.finish().await;
 }
 

@@ -91,8 +91,7 @@ async fn a_full_disk_refuses_writes_and_loses_none_that_it_took() {
         let missed = "select count(*)::int from tidings._missed";
         assert_eq!(scene.db.client.query_one(missed, &[]).await.unwrap().get::<_, i32>(0), 0);
         disk.make_room();
-        scene.flows().await;
-        scene.is_ready().await;
+        scene.recovers().await;
     }
     scene.finish().await;
 }

@@ -24,8 +24,7 @@ async fn survives(rows: &[Row]) {
             crate::support::Pass::Swallow => scene.mend(),
             _ => scene.proxy.mend(),
         }
-        scene.is_ready().await;
-        scene.flows().await;
+        scene.recovers().await;
     }
     scene.finish().await;
 }
@@ -72,8 +71,7 @@ async fn a_silent_network_is_told_once_and_counted() {
     assert!(said["detail"].as_str().unwrap().contains("it does not answer"), "{said}");
     assert_eq!(scene.metric("tidings_ready").await, 0.0);
     scene.mend();
-    scene.is_ready().await;
-    scene.flows().await;
+    scene.recovers().await;
     scene.logged.told("no listening connection", 6).await;
     scene.logged.told("listening and caught up again", 2).await;
     assert!(scene.metric("tidings_listener_reconnects_total").await > before);

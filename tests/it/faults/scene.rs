@@ -30,6 +30,12 @@ pub const POOL: Of = Of::Saying("application_name\0tidings\0");
 pub const QUICK: [(&str, &str); 3] =
     [("listener.checkpoint_timeout", "3s"), ("listener.connect_timeout", "5s"), ("http.heartbeat", "1s")];
 
+/// A fault is noticed by then: a checkpoint every 2 s has 3 s to come back; the rest is for a busy machine.
+const NOTICED_WITHIN: Duration = Duration::from_secs(20);
+/// One that has passed is over by then: the longest pause between two attempts to connect is 10 s, an attempt and the first
+/// checkpoint after it have 8 s; the rest is for a busy machine.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
+
 pub struct Scene {
     pub db: Database,
     pub proxy: Proxy,
@@ -98,29 +104,37 @@ impl Scene {
     }
 
     pub async fn is_ready(&self) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
-        loop {
-            let (status, body) = self.bridge.get("/readyz").await;
-            if status == 200 {
-                return;
-            }
-            let late = tokio::time::Instant::now() > deadline;
-            assert!(!late, "not ready: {body}; it said {:#?}", self.logged.with(""));
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Waits until the bridge says that it is not ready, for one of these reasons; what it says.
-    pub async fn is_not_ready(&self, reasons: &[&str]) -> Value {
-        let said = Mutex::new(Value::Null);
-        eventually(&format!("it is not ready: {reasons:?}"), || async {
-            let (status, body) = self.bridge.get("/readyz").await;
-            let fits = status == 503 && reasons.iter().any(|reason| body["reason"] == *reason);
-            *said.lock().unwrap() = body;
-            fits
+        eventually("it is ready, and its metrics say so", || async {
+            let (status, _) = self.bridge.get("/readyz").await;
+            status == 200 && self.metric("tidings_ready").await == 1.0
         })
         .await;
+    }
+
+    /// What was broken is whole again: the bridge says so, and every client gets what is committed from now on, all that soon.
+    pub async fn recovers(&self) {
+        let whole = async {
+            self.is_ready().await;
+            self.flows().await;
+        };
+        let late = tokio::time::timeout(RECOVERED_WITHIN, whole).await.is_err();
+        let (_, body) = self.bridge.get("/readyz").await;
+        assert!(!late, "not recovered: {body}; it said {:#?}", self.logged.with(""));
+    }
+
+    /// The bridge notices soon that it is not ready, for one of these reasons; what it says.
+    pub async fn is_not_ready(&self, reasons: &[&str]) -> Value {
+        let said = Mutex::new(Value::Null);
+        let noticed = eventually("it is not ready", || async {
+            let (status, body) = self.bridge.get("/readyz").await;
+            let fits = status == 503 && reasons.iter().any(|reason| body["reason"] == *reason);
+            let fits = fits && self.metric("tidings_ready").await == 0.0;
+            *said.lock().unwrap() = body;
+            fits
+        });
+        let late = tokio::time::timeout(NOTICED_WITHIN, noticed).await.is_err();
         let said = said.into_inner().unwrap();
+        assert!(!late, "not noticed, for {reasons:?}: {said}");
         assert_eq!((&said["ready"], &said["code"]), (&json!(false), &json!("not_ready")), "{said}");
         assert!(said["since_s"].is_u64() && said["listener"]["connected"].is_boolean(), "{said}");
         said

@@ -19,8 +19,7 @@ async fn a_postgresql_that_is_stopped_and_goes_on_loses_nothing() {
         server.suspend().unwrap();
         scene.is_not_ready(&["disconnected", "no_checkpoint"]).await;
         server.resume().unwrap();
-        scene.is_ready().await;
-        scene.flows().await;
+        scene.recovers().await;
     }
     scene.finish().await;
 }
@@ -37,8 +36,7 @@ async fn a_listening_backend_that_is_stopped_is_replaced() {
         scene.db.client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 2
     })
     .await;
-    scene.is_ready().await;
-    scene.flows().await;
+    scene.recovers().await;
     scene.logged.told("no checkpoint came back", 2).await;
     signal(pid, Signal::CONT);
     scene.flows().await;
@@ -67,8 +65,7 @@ async fn a_killed_backend_and_the_crash_recovery_after_it_lose_nothing() {
         })
         .await;
         scene.db.client = scene.db.connect().await;
-        scene.is_ready().await;
-        scene.flows().await;
+        scene.recovers().await;
     }
     scene.finish().await;
 }
@@ -84,8 +81,7 @@ async fn a_burst_of_terminated_backends_loses_nothing() {
             scene.commits().await;
         }
     }
-    scene.is_ready().await;
-    scene.flows().await;
+    scene.recovers().await;
     scene.logged.told("no listening connection", 25).await;
     scene.finish().await;
 }

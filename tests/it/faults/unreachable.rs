@@ -19,8 +19,7 @@ async fn unreachable(door: Door) {
     }
     scene.commits().await;
     scene.proxy.mend();
-    scene.is_ready().await;
-    scene.flows().await;
+    scene.recovers().await;
     scene.logged.told("no listening connection", 8).await;
     scene.finish().await;
 }
@@ -43,8 +42,7 @@ async fn a_network_that_resets_connections_midway_loses_nothing() {
             scene.proxy.set(Of::All, way, Fault::cut_after(bytes, Cut::Rst));
             scene.commits().await;
             scene.mend();
-            scene.is_ready().await;
-            scene.flows().await;
+            scene.recovers().await;
         }
     }
     scene.finish().await;
