@@ -10,7 +10,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -105,6 +105,9 @@ struct Piece {
 #[derive(Debug)]
 struct Inner {
     events: VecDeque<Arc<Event>>,
+    /// Where each that is in the log stands, by its eid. Who looks for one must not hold up who appends: on the ring of all
+    /// tenants that is every tenant's listener.
+    positions: HashMap<u64, u64>,
     /// Position of the first event held.
     start: u64,
     bytes: usize,
@@ -125,6 +128,7 @@ impl Ring {
     pub fn new(bounds: Bounds, floor: u64, mark: Option<Arc<Stamp>>) -> Self {
         let inner = Inner {
             events: VecDeque::new(),
+            positions: HashMap::new(),
             start: 1,
             bytes: 0,
             floor,
@@ -148,6 +152,10 @@ impl Ring {
     pub fn push(&self, event: Arc<Event>) {
         let mut inner = self.write_inner();
         inner.bytes += event.weight();
+        if let Some(key) = event.key() {
+            let at = inner.head();
+            inner.positions.insert(key.eid, at);
+        }
         inner.events.push_back(event);
         inner.used_at = Instant::now();
         while inner.events.len() > 1
@@ -174,6 +182,7 @@ impl Ring {
         let mut inner = self.write_inner();
         inner.start = inner.head() + 1;
         inner.events.clear();
+        inner.positions.clear();
         inner.evicted.clear();
         inner.remembered = inner.start;
         inner.bytes = 0;
@@ -199,7 +208,9 @@ impl Ring {
 
     /// The event with exactly this key.
     pub fn find(&self, key: Key) -> Option<Arc<Event>> {
-        self.read_inner().events.iter().rev().find(|event| event.key() == Some(key)).cloned()
+        let inner = self.read_inner();
+        let index = inner.positions.get(&key.eid)? - inner.start;
+        inner.events.get(index as usize).filter(|event| event.key() == Some(key)).cloned()
     }
 
     /// A cursor for whoever has seen everything before `position` and nothing behind it: the event before it, or the
@@ -313,6 +324,9 @@ impl Inner {
             self.start += 1;
             self.bytes -= event.weight();
             let Some(key) = event.key() else { return };
+            if self.positions.get(&key.eid) == Some(&at) {
+                self.positions.remove(&key.eid);
+            }
             self.floor = self.floor.max(key.xid);
             if self.evicted.len() >= remembered
                 && let Some((forgotten, _)) = self.evicted.pop_front()

@@ -99,3 +99,25 @@ fn what_is_joined_ends_with_an_event_of_the_log_or_none() {
     assert_eq!(joined(1), (3, Some(key(10))));
     assert_eq!(joined(3), (1, None));
 }
+
+#[test]
+fn an_event_is_found_by_its_key_for_as_long_as_it_is_held() {
+    let ring = ring(2);
+    ring.push(logged(10));
+    ring.push(live(1));
+    assert_eq!(ring.find(key(10)).unwrap().key(), Some(key(10)));
+    assert!(ring.find(Key { nonce: 1, ..key(10) }).is_none(), "another history's");
+    ring.push(logged(11));
+    assert!(ring.find(key(10)).is_none(), "it fell off");
+    assert_eq!(ring.find(key(11)).unwrap().key(), Some(key(11)));
+    // As a log that was restored hands out numbers again.
+    ring.clear(0);
+    assert!(ring.find(key(11)).is_none());
+    for eid in [11, 12, 11] {
+        ring.push(logged(eid));
+    }
+    assert!(ring.find(key(12)).is_some() && ring.find(key(11)).is_some());
+    ring.push(logged(13));
+    assert!(ring.find(key(11)).is_some(), "the later one of two");
+    assert_eq!(ring.read_inner().positions.len(), 2, "nothing is kept of what fell off");
+}

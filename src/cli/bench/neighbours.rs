@@ -61,11 +61,9 @@ pub async fn measure(
         tokio::time::sleep(WARM_UP).await;
         latency(stage, load, &quiet, "its storm").await
     };
-    // Woken by: the end of both writers. The storm has none.
-    let (written, beside) = tokio::select! {
-        ended = async { tokio::join!(writing, quiet) } => ended,
-        never = storm.run() => match never {},
-    };
+    let storm = storm.begin().map_err(BenchError::io("begin a storm"))?;
+    let (written, beside) = tokio::join!(writing, quiet);
+    drop(storm);
     written?;
     measured.push(beside?);
     until_received(&loud.lane.tally).await;

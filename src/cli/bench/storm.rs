@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Clients that reconnect, each as soon as it has read a little.
 const RECONNECTING: usize = 100;
@@ -18,7 +20,7 @@ const STOPPED: usize = 50;
 const READ_BYTES: usize = 64 << 10;
 /// What one that waits for its turn waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// One that is refused comes again after this: ten times sooner than it is told to.
+/// One that is refused comes again after about this, as clients on many machines do: ten times sooner than it is told to.
 const REFUSED_FOR: Duration = Duration::from_millis(100);
 /// One that does not read is closed by then, and comes again.
 const STOPPED_FOR: Duration = Duration::from_secs(15);
@@ -40,8 +42,20 @@ impl Storm {
         Self { address, request }
     }
 
+    /// Begins it, until the guard is dropped. On a thread of its own: those who are measured do not queue behind these clients here.
+    ///
+    /// # Errors
+    /// When the system refuses what a runtime needs.
+    pub fn begin(self) -> std::io::Result<DropGuard> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        std::thread::spawn(move || runtime.block_on(stopped.run_until_cancelled(self.run())));
+        Ok(stop.drop_guard())
+    }
+
     /// For ever.
-    pub async fn run(&self) -> Infallible {
+    async fn run(&self) -> Infallible {
         let coming = join_all((0..RECONNECTING).map(|_| self.come_and_go()));
         let stopped = join_all((0..STOPPED).map(|_| self.stand_still()));
         tokio::join!(coming, stopped);
@@ -63,7 +77,7 @@ impl Storm {
             };
             // However it ends, it comes again; not at once where it is refused, as what refusals cost is not asked here.
             if !matches!(timeout(PATIENCE, visit).await, Ok(Ok(true))) {
-                sleep(REFUSED_FOR).await;
+                sleep(REFUSED_FOR.mul_f64(rand::random_range(0.5..1.5))).await;
             }
         }
     }
