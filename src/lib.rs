@@ -9,7 +9,7 @@
 //!   → decode(payload) → Event       decode (plain) → event                 pure, total
 //!   → admitted once                 ledger                                 by notification, catch-up or audit alike
 //!   → router.dispatch(event)        router → ring                          tenant → ring; never waits
-//!   → subscriber                    subscriber                             a cursor in a ring; beyond it, replay reads the log
+//!   → subscriber                    subscriber (replay) → replay           a cursor in a ring; beyond it, the log page by page
 //!   → sse | ws | page               http                                   bytes framed once, shared by all sockets
 //! ```
 //!

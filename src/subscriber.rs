@@ -6,31 +6,27 @@
 //! once while connected (`every_event_is_delivered_once_and_500_resumes_lose_none`), and a gap is told before any newer
 //! event (`a_cursor_outside_retention_is_told_reset_first`).
 //!
-//! A replay takes the ring's head first and the log's snapshot second. So everything dispatched before that position is
-//! visible in the snapshot, and what follows is live unless the snapshot saw it.
-//!
 //! Events that are not in the log (of plain channels) are for whoever is there: one that came before the subscription is
 //! over, and one that fell off the ring unread is gone. They are passed without becoming a cursor
 //! (`a_reconnect_resumes_from_the_last_event_of_the_log`).
 
+mod replay;
+
 use std::collections::HashSet;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::JoinError;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
+use self::replay::{From, Pending, Replay};
 use crate::auth::Globs;
 use crate::cursor::{Base, Cursor, Stamp};
 use crate::disconnect::Disconnect;
 use crate::event::Event;
 use crate::filter::{Filter, Sent};
-use crate::refrain::Refrain;
-use crate::replay::{Log, LogError, Page, Portion, Reset, Scope};
+use crate::replay::{Log, LogError, Reset, Scope};
 use crate::ring::{Encoding, Read, Ring, Waiter};
 use crate::router::Router;
 
@@ -84,42 +80,6 @@ enum State {
     Replaying(Box<Replay>),
     Resetting(Reset, u64, Pending<Stamp>),
 }
-
-struct Replay {
-    from: From,
-    /// The snapshot read up to; taken with the first page.
-    to: Option<Stamp>,
-    last: u64,
-    /// The ring's head before `to` was taken.
-    head: u64,
-    /// `to` came with the cursor and is older than `head`: what lies between is read by a second replay.
-    chained: bool,
-    /// Sent from the ring already.
-    skip: HashSet<u64>,
-    /// Rows asked for at a time: more and more, and fewer where they turn out to be large.
-    rows: usize,
-    fetch: Option<Pending<Fetched>>,
-}
-
-#[derive(Clone)]
-enum From {
-    Base(Base),
-    /// To be looked up first, as any client's cursor would be: history may have changed, or retention passed by. Then read
-    /// from its base, or from one that is known better.
-    Cursor(Cursor, Option<Base>),
-}
-
-type Fetched = Result<(Base, Stamp, Page), Reset>;
-type Pending<T> = AbortOnDropHandle<Result<T, LogError>>;
-
-/// Rows of a page, from the first to the largest, and never fewer than the least.
-const ROWS: usize = 250;
-const ROWS_MAX: usize = 2000;
-const ROWS_MIN: usize = 16;
-/// A page waits in memory until its client has taken it. One that is slow holds no more than this, and its last event.
-const PAGE_BYTES: usize = 256 << 10;
-/// The longest pause before a page is tried again while the database is away; the sum of all is twice that, about.
-const PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// What a subscription is opened with.
 #[derive(Clone)]
@@ -210,13 +170,6 @@ impl Subscriber {
             _ => self.replay(From::Base(base), None, 0, HashSet::new()),
         }
         Ok(Ok(()))
-    }
-
-    fn replay(&mut self, from: From, to: Option<Stamp>, last: u64, skip: HashSet<u64>) {
-        let head = self.ring.head();
-        let chained = to.is_some();
-        self.state =
-            State::Replaying(Box::new(Replay { from, to, last, head, chained, skip, rows: ROWS, fetch: None }));
     }
 
     async fn reset(&mut self, reset: Reset) -> Result<Cursor, LogError> {
@@ -404,144 +357,6 @@ impl Subscriber {
         self.replay(From::Cursor(seen, better), None, 0, skip);
         None
     }
-
-    fn poll_replay(&mut self, cx: &mut Context<'_>, sent: Option<&mut Sent>) -> Poll<Option<Delivery>> {
-        let State::Replaying(replay) = &mut self.state else { return Poll::Ready(None) };
-        let fetching = replay.fetch.get_or_insert_with(|| {
-            let (log, scope, from, to, last, rows) = (
-                self.log.clone(),
-                self.scope.clone(),
-                replay.from.clone(),
-                replay.to.clone(),
-                replay.last,
-                replay.rows,
-            );
-            let read = log.clone();
-            log.apart(async move { fetch_patiently(&read, &scope, &from, to.as_ref(), last, rows).await })
-        });
-        let fetched = ready!(Pin::new(fetching).poll(cx));
-        replay.fetch = None;
-        Poll::Ready(match ended_well(fetched) {
-            Ok(Ok((base, to, page))) => self.take_page(base, to, page, sent),
-            Ok(Err(reset)) => {
-                let (log, scope, head) = (self.log.clone(), self.scope.clone(), self.ring.head());
-                let read = log.clone();
-                let now = log.apart(async move {
-                    let _turn = read.turn(&scope).await;
-                    read.now().await
-                });
-                self.state = State::Resetting(reset, head, now);
-                None
-            }
-            Err(why) => Some(Delivery::End(why)),
-        })
-    }
-
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
-        let State::Resetting(reset, head, now) = &mut self.state else { return Poll::Pending };
-        let (reset, head) = (*reset, *head);
-        Poll::Ready(match ended_well(ready!(Pin::new(now).poll(cx))) {
-            Ok(now) => {
-                self.go_live(head, now.clone());
-                Delivery::Reset(reset, Cursor::Snapshot(now))
-            }
-            Err(why) => Delivery::End(why),
-        })
-    }
-
-    fn take_page(&mut self, from: Base, to: Stamp, page: Page, mut sent: Option<&mut Sent>) -> Option<Delivery> {
-        let State::Replaying(replay) = &mut self.state else { return None };
-        let admitted = page.events.iter().filter(|event| {
-            // What the client had seen before it subscribed was skipped on the ring, and is skipped here.
-            !replay.skip.contains(&event.number())
-                && event.key().is_some_and(|key| self.base.as_ref().is_none_or(|base| base.unseen(key.xid, key.eid)))
-                && self.filter.admits(event)
-                && sent.as_deref_mut().is_none_or(|sent| sent.first(event.number()))
-        });
-        let bytes: Vec<Bytes> = admitted.map(|event| self.encoding.bytes(event)).collect();
-        let (head, chained) = (replay.head, replay.chained);
-        if page.more {
-            let full = page.events.len() >= replay.rows;
-            replay.rows = if full { replay.rows * 2 } else { page.events.len() }.clamp(ROWS_MIN, ROWS_MAX);
-            replay.last = page.events.last().map_or(replay.last, |event| event.number());
-            replay.from = From::Base(from);
-            replay.to = Some(to);
-        } else if chained {
-            self.replay(From::Base(to.base), None, 0, HashSet::new());
-        } else {
-            self.go_live(head, to);
-        }
-        let count = bytes.len() as u64;
-        (count > 0).then_some(Delivery::Events(bytes, count, None))
-    }
-
-    fn go_live(&mut self, head: u64, seen: Stamp) {
-        self.position = head;
-        self.base = Some(seen.base.clone());
-        self.cursor = Some(Cursor::Snapshot(seen));
-        self.last = None;
-        self.state = State::Live;
-    }
-}
-
-/// What replays say of a database that is away: each of thousands of subscribers may have one.
-static REFRAIN: Refrain = Refrain::new();
-
-/// What was read, or the end of the connection. A read that is cut off is one of a process that ends.
-fn ended_well<T>(read: Result<Result<T, LogError>, JoinError>) -> Result<T, Disconnect> {
-    read.unwrap_or(Err(LogError::Busy)).map_err(|error| {
-        if let Some(unsaid) = REFRAIN.say(error.in_short()) {
-            tracing::warn!(%error, unsaid, "a replay failed; its subscriber is told to come back");
-        }
-        Disconnect::Unavailable
-    })
-}
-
-/// Tries again for a while when the database is away. Each attempt waits for its turn, and each page is one.
-async fn fetch_patiently(
-    log: &Log,
-    scope: &Scope,
-    from: &From,
-    to: Option<&Stamp>,
-    last: u64,
-    rows: usize,
-) -> Result<Fetched, LogError> {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let turn = log.turn(scope).await;
-        match fetch(log, scope, from, to, last, rows).await {
-            Err(error) if pause > PAUSE_MAX => return Err(error),
-            Err(_) => {
-                drop(turn);
-                tokio::time::sleep(pause).await;
-            }
-            fetched => return fetched,
-        }
-        pause *= 2;
-    }
-}
-
-async fn fetch(
-    log: &Log,
-    scope: &Scope,
-    from: &From,
-    to: Option<&Stamp>,
-    last: u64,
-    rows: usize,
-) -> Result<Fetched, LogError> {
-    let base = match from {
-        From::Base(base) => base.clone(),
-        From::Cursor(cursor, better) => match log.resolve(scope, cursor).await? {
-            Ok(base) => better.clone().unwrap_or(base),
-            Err(reset) => return Ok(Err(reset)),
-        },
-    };
-    let to = match to {
-        Some(to) => to.clone(),
-        None => log.now().await?,
-    };
-    let page = log.page(scope, &base, &to.base, last, Portion { rows, bytes: PAGE_BYTES }).await?;
-    Ok(log.retained(&base).await?.map(|()| (base, to, page)))
 }
 
 /// Whether everything that `base` saw had been dispatched when the mark arrived.
