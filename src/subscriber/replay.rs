@@ -73,16 +73,15 @@ impl Subscriber {
     pub(super) fn poll_replay(&mut self, cx: &mut Context<'_>, sent: Option<&mut Sent>) -> Poll<Option<Delivery>> {
         let State::Replaying(replay) = &mut self.state else { return Poll::Ready(None) };
         let fetching = replay.fetch.get_or_insert_with(|| {
-            let (log, scope, from, to, last, rows) = (
-                self.log.clone(),
-                self.scope.clone(),
-                replay.from.clone(),
-                replay.to.clone(),
-                replay.last,
-                replay.rows,
-            );
-            let read = log.clone();
-            log.apart(async move { fetch_patiently(&read, &scope, &from, to.as_ref(), last, rows).await })
+            let wanted = Wanted {
+                log: self.log.clone(),
+                scope: self.scope.clone(),
+                from: replay.from.clone(),
+                to: replay.to.clone(),
+                last: replay.last,
+                rows: replay.rows,
+            };
+            self.log.apart(async move { wanted.patiently().await })
         });
         let fetched = ready!(Pin::new(fetching).poll(cx));
         replay.fetch = None;
@@ -162,49 +161,48 @@ fn ended_well<T>(read: Result<Result<T, LogError>, JoinError>) -> Result<T, Disc
     })
 }
 
-/// Tries again for a while when the database is away. Each attempt waits for its turn, and each page is one.
-async fn fetch_patiently(
-    log: &Log,
-    scope: &Scope,
-    from: &From,
-    to: Option<&Stamp>,
+/// A page to be read.
+struct Wanted {
+    log: Log,
+    scope: Scope,
+    from: From,
+    to: Option<Stamp>,
     last: u64,
     rows: usize,
-) -> Result<Fetched, LogError> {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        let turn = log.turn(scope).await;
-        match fetch(log, scope, from, to, last, rows).await {
-            Err(error) if pause > PAUSE_MAX => return Err(error),
-            Err(_) => {
-                drop(turn);
-                tokio::time::sleep(pause).await;
-            }
-            fetched => return fetched,
-        }
-        pause *= 2;
-    }
 }
 
-async fn fetch(
-    log: &Log,
-    scope: &Scope,
-    from: &From,
-    to: Option<&Stamp>,
-    last: u64,
-    rows: usize,
-) -> Result<Fetched, LogError> {
-    let base = match from {
-        From::Base(base) => base.clone(),
-        From::Cursor(cursor, better) => match log.resolve(scope, cursor).await? {
-            Ok(base) => better.clone().unwrap_or(base),
-            Err(reset) => return Ok(Err(reset)),
-        },
-    };
-    let to = match to {
-        Some(to) => to.clone(),
-        None => log.now().await?,
-    };
-    let page = log.page(scope, &base, &to.base, last, Portion { rows, bytes: PAGE_BYTES }).await?;
-    Ok(log.retained(&base).await?.map(|()| (base, to, page)))
+impl Wanted {
+    /// Tries again for a while when the database is away. Each attempt waits for its turn, and each page is one.
+    async fn patiently(&self) -> Result<Fetched, LogError> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let turn = self.log.turn(&self.scope).await;
+            match self.fetch().await {
+                Err(error) if pause > PAUSE_MAX => return Err(error),
+                Err(_) => {
+                    drop(turn);
+                    tokio::time::sleep(pause).await;
+                }
+                fetched => return fetched,
+            }
+            pause *= 2;
+        }
+    }
+
+    async fn fetch(&self) -> Result<Fetched, LogError> {
+        let base = match &self.from {
+            From::Base(base) => base.clone(),
+            From::Cursor(cursor, better) => match self.log.resolve(&self.scope, cursor).await? {
+                Ok(base) => better.clone().unwrap_or(base),
+                Err(reset) => return Ok(Err(reset)),
+            },
+        };
+        let to = match &self.to {
+            Some(to) => to.clone(),
+            None => self.log.now().await?,
+        };
+        let portion = Portion { rows: self.rows, bytes: PAGE_BYTES };
+        let page = self.log.page(&self.scope, &base, &to.base, self.last, portion).await?;
+        Ok(self.log.retained(&base).await?.map(|()| (base, to, page)))
+    }
 }
